@@ -37,7 +37,7 @@ EXTRAS = {
         "starlette>=0.27",
         "types-protobuf",
         "uvicorn>=0.23",
-        "websockets>=12",
+        "websockets>=15",
     ],
 }
 
@@ -64,19 +64,19 @@ setup(
     install_requires=[
         "cloudpickle>=3",
         "filelock>=3.12",
-        "h5py>=3",
+        "h5py>=3.6",
         "jinja2>=3",
         "numpy>=1.24",
-        "opencv-python>=4.5",
+        "opencv-python>=4.10",
         "pillow>=10.1",
         "protobuf>=6.31",
-        "pydantic>=2",
+        "pydantic>=2.5",
         "rich>=13",
         "scikit-image>=0.20",
         "scipy>=1.10",
         "threadpoolctl>=3",
         "tifffile>=2022.8",
-        "typer>=0.12",
+        "typer>=0.18",
     ],
     extras_require=EXTRAS,
 )

@@ -1,13 +1,13 @@
-"""Forward, gradient and ascent step per image: our engines, and what else runs a Caffe net.
+"""Forward, gradient and ascent step per image: our engines, and other ways to run a Caffe net.
 
     python -m benchmarks [--rounds 7] [--nets squeezenet_v1.1,resnet50] [--without pycaffe,dvt]
 
-Beside our two engines: a plain PyTorch module with autograd; OpenCV 4's dnn, where it was put by
+Beside our two engines: a plain PyTorch module with autograd; OpenCV 4's dnn, if installed by
 
     pip install --no-deps --target benchmarks/opencv4 'opencv-python-headless<5'
 
-and the toolbox's way. Every case runs once a round, in turn; a figure is the median over rounds, a
-ratio the median of the rounds' ratios. Weights are random.
+and the toolbox's way. Every case runs once per round, in turn; times are medians over rounds, and
+ratios are medians of each round's ratio. Weights are random.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from benchmarks.cases import BATCHES, WORKS
 from benchmarks.engine import LAYERS
 from benchmarks.timing import OPENCV4, Figures, interleave, median_ratio
 
-# Who is timed, and the title of its column.
+# The contestants, and the titles of their columns.
 CONTESTANTS = {
     "torch": "ours",
     "plain": "PyTorch",
@@ -66,7 +66,7 @@ def _table(name: str, layer: str, who: Sequence[str], figures: Figures) -> Table
             row = []
             ours = figures.get(("torch", f"{work}/{batch}"))
             for one in who:
-                # The toolbox has one image at a time.
+                # The toolbox runs one image at a time.
                 own = figures.get((one, f"{work}/{1 if one == 'dvt' else batch}"))
                 row += [_median(own)] if one == "torch" else [_median(own), _ratio(own, ours)]
             table.add_row(work, str(batch), *row)

@@ -2,10 +2,10 @@
 
     python -m benchmarks.caffe_surface [--rounds 9] [--nets squeezenet_v1.1,bvlc_googlenet]
 
-A script's step is timed: write the image into the input blob, run forward (and backward from the
-class layer), read one blob. Both of our ways run in one process, in turn; real pycaffe, where it
-can be imported, has a process of its own. A figure is the median over rounds, a ratio the median of
-the rounds' ratios. Weights are random.
+It times one step of a script: write the image into the input blob, run forward (and backward from
+the class layer), read one blob. Both of our ways run in one process, in turn; real pycaffe, if it
+can be imported, has its own process. Times are medians over rounds, and ratios are medians of each
+round's ratio. Weights are random.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ LAYERS = {
     "bvlc_googlenet": "loss3/classifier",
 }
 BATCHES = (1, 8)
-AT_LEAST = 0.2  # seconds that a case is repeated for in each round
+AT_LEAST = 0.2  # seconds for which a case is repeated in each round
 
-_steps: dict[str, Callable[[], object]] = {}  # of a process
+_steps: dict[str, Callable[[], object]] = {}  # kept by each process
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What is timed: forward, gradient and ascent step of each contestant."""
+"""The timed cases: forward, gradient and ascent step of each contestant."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from deepvis_caffe.optimizer.start import first_images
 from deepvis_caffe.resources import resource
 
 MEAN = (104, 117, 123)
-GRAY = ("lenet",)  # nets that have one channel
+GRAY = ("lenet",)  # nets with one input channel
 ASCENT = "ascent step"
 WORKS = ("forward", "reduce", "forward + gradient", ASCENT)
 BATCHES = (1, 8)
-STEPS = 16  # of one timed ascent: four of them blur, as one in four does
+STEPS = 16  # of one timed ascent; every fourth one blurs
 
 
 Calls = dict[str, Callable[[], object]]  # by work
@@ -40,8 +40,8 @@ Calls = dict[str, Callable[[], object]]  # by work
 class Case:
     """One thing to time: a call, how many image-steps it does, and how often it is called.
 
-    What is called more than once is called once before: after a batch of another size packed
-    weights are laid out anew.
+    A call that is repeated is warmed up once, because packed weights are laid out again after a
+    batch of another size.
     """
 
     call: Callable[[], object]
@@ -50,7 +50,7 @@ class Case:
 
 
 def load(name: str, engine: str, device: str = "cpu") -> tuple[Net, Path, Weights]:
-    """A net of our prototxts with random weights, which do not change the work."""
+    """A net of our prototxts with random weights, which make no difference to the time."""
     prototxt = resource("prototxt", f"{name}.prototxt")
     params = deploy(read_prototxt(prototxt)).net
     graph = Graph.from_layers(params.name, params.layer)
@@ -89,7 +89,7 @@ def make_cases(name: str, layer: str, who: str) -> dict[str, Case]:
 def _each_batch(
     calls: Callable[..., dict[str, Callable[[], object]]], *args: Any
 ) -> dict[str, Case]:
-    """The cases of each batch size; a call does one step, and one of an ascent `STEPS`."""
+    """The cases of each batch size; a call does one step, or `STEPS` for an ascent."""
     return {
         f"{work}/{batch}": Case(call, batch * STEPS) if work == ASCENT else Case(call, batch, STEPS)
         for batch in BATCHES
@@ -98,7 +98,7 @@ def _each_batch(
 
 
 def active_unit(net: Net, layer: str) -> int:
-    """A unit that noise excites: one behind a ReLU that noise leaves dead would end its ascent."""
+    """A unit that noise activates; the ascent of a unit that is off behind a ReLU would end."""
     value = net.evaluate(net.ops.asarray(first_images("noise", range(8), net.preprocessor)), layer)
     return int(net.ops.numpy(value).reshape(8, value.shape[1], -1).max(axis=2).min(axis=0).argmax())
 
@@ -109,7 +109,7 @@ def _images(net: Net, batch: int) -> np.ndarray:
 
 
 def _plain_calls(net: Net, layer: str, batch: int) -> Calls:
-    """What a PyTorch user would write; `reduce` is its forward pass, too."""
+    """What a PyTorch user would write; `reduce` is the forward pass, too."""
     plain, output = PlainNet(net.model).eval(), net.model.graph.outputs[0]
     host = _images(net, batch)
     x = torch.from_numpy(host).contiguous(memory_format=torch.channels_last)

@@ -2,9 +2,9 @@
 
     python -m benchmarks.contact_sheet
 
-Six of the judge's test classes, as they come, and the demo's convolution units; each row of
-preset 3 (with the automatic rate) has preset best's below it. Pictures that are there, the judge's
-too, are not made again.
+It shows the first six of the judge's test classes and the demo's convolution units. Below each row
+of preset 3 (with the automatic rate) is one of preset best. Existing pictures, including the
+judge's, are reused.
 """
 
 from __future__ import annotations

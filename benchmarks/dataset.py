@@ -1,19 +1,19 @@
-"""Images a second: every layer's nine strongest images, against the toolbox's way, in one run.
+"""Images per second: the top nine images of every unit, ours against the toolbox's way.
 
     python -m benchmarks.dataset [--images 192] [--size 500x375] [--parts] [--long 4000]
 
-All look through the same JPEGs on SqueezeNet, random weights. Of ours, two parts are timed alone:
-decoding, and the net's pass over images that are there, whose layers are not read; the latter in
-lanes, as the scan runs it, and as one batch on all cores. What the scan reaches of its parts is
-said in two ways: of the slower part's rate, and of ``1 / (1 / decoding + 1 / net)``, the rate at
-which cores that both need can do the one and the other and nothing else. `--parts` does that alone.
+All contestants scan the same JPEGs on SqueezeNet with random weights. Of our scan, two parts are
+also timed alone: decoding, and the net's passes over decoded images without reading layers. The
+passes run both in lanes, as in the scan, and as one batch on all cores. The scan's rate is compared
+with the slower part's rate and with ``1 / (1 / decoding + 1 / net)``, the best rate if both parts
+share the cores. `--parts` runs this alone.
 
-The toolbox's way: load an image, send it forward by itself on real pycaffe, and loop over the
-channels of each layer in Python to keep the nine largest. It is timed twice: loading as the toolbox
-did, by what pycaffe's `caffe.io` does (scikit-image, floats; written out here, for `caffe.io`
-itself does not run with today's scikit-image), and with OpenCV in its place. Rounds take turns, and
-each contestant has a process of its own. Then memory: `--long` images of a small size by the new
-way, with the resident memory as it goes. `--rounds 0` does that alone.
+The toolbox's way: load an image, run it forward alone on real pycaffe, and loop over the channels
+of each layer in Python to keep the nine largest. It is timed twice: loading as the toolbox did, as
+pycaffe's `caffe.io` does (scikit-image, floats; written out here, because `caffe.io` itself does
+not run with today's scikit-image), and with OpenCV instead. Contestants take turns, each in its own
+process. Then memory: our scan of `--long` small images, with the resident memory as it goes.
+`--rounds 0` runs that alone.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from deepvis_caffe.engines.base import Net
 from deepvis_caffe.image import resize_image, write_image
 
 NET, COUNT = "squeezenet_v1.1", 9
-_have: dict[str, Any] = {}  # a process's nets
+_have: dict[str, Any] = {}  # each process's nets
 
 
 def main() -> None:
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def compare(options: argparse.Namespace) -> None:
-    """Rounds in turn, and the table."""
+    """Run the rounds, and print the table."""
     contestants: dict[str, tuple[Callable[..., Any], int]] = {
         "ours": (ours, options.images),
         "decoding alone": (decoding, options.images),
@@ -118,7 +118,7 @@ def compare(options: argparse.Namespace) -> None:
 
 
 def timed(work: Callable[..., Any], folder: str, count: int, threads: int) -> tuple[float, float]:
-    """Milliseconds an image: by the clock, and of all cores."""
+    """Milliseconds per image: wall time, and processor time of all cores."""
     if not _have:
         net, prototxt, weights = load(NET, "torch")
         _have.update(net=net, layers=learned_layers(net))
@@ -134,14 +134,14 @@ def timed(work: Callable[..., Any], folder: str, count: int, threads: int) -> tu
 
 
 def ours(paths: list[Path], threads: int) -> None:
-    """All layers in one pass, with every unit's statistics."""
+    """Our scan: all layers in one pass, with every unit's statistics."""
     scan_images(
         _have["net"], read_folder(paths[0].parent), ScanParams(count=COUNT), threads=threads
     )
 
 
 def decoding(paths: list[Path], threads: int) -> None:
-    """Of ours, decoding and shrinking alone."""
+    """Decoding and shrinking alone."""
     source, size = read_folder(paths[0].parent), _batch_size()
     passed = read_batches(
         _have["net"], source, range(len(paths)), size, threads, lambda x, helpers, most: {}
@@ -150,21 +150,21 @@ def decoding(paths: list[Path], threads: int) -> None:
 
 
 def net_in_lanes(paths: list[Path], threads: int) -> None:
-    """Of ours, the net's pass alone, a batch a core; the layers are not read."""
+    """The net's passes alone, one batch per core; the layers are not read."""
     run, passes = _pass_of(paths), len(paths) // _batch_size()
     with _have["net"].ops.helpers(threads) as lanes:
         deque(lanes.map(run, range(passes)), 0)
 
 
 def net_by_batches(paths: list[Path], threads: int) -> None:
-    """The same passes, each on all cores."""
+    """The same passes, each batch on all cores."""
     run, passes = _pass_of(paths), len(paths) // _batch_size()
     torch.set_num_threads(threads)
     deque(map(run, range(passes)), 0)
 
 
 def _pass_of(paths: list[Path]) -> Callable[[int], object]:
-    """One batch's pass, over the first images."""
+    """A pass over one batch of the first images."""
     net, size = _have["net"], _batch_size()
     if "images" not in _have:
         first = load_batch(read_folder(paths[0].parent), net.preprocessor, range(size))
@@ -193,7 +193,7 @@ def toolbox(paths: list[Path], threads: int) -> None:
 
 
 def toolbox_opencv(paths: list[Path], threads: int) -> None:
-    """The same with OpenCV, and its fastest way to shrink a picture."""
+    """The same, loading with OpenCV and its fastest way to shrink a picture."""
     import cv2
 
     def load_image(path: Path, height: int, width: int) -> np.ndarray:
@@ -203,14 +203,14 @@ def toolbox_opencv(paths: list[Path], threads: int) -> None:
 
 
 def write_photos(folder: Path, count: int, height: int, width: int) -> None:
-    """Photographs of that size, each another part of one of scikit-image's."""
+    """Write photographs of a given size, each a different part of one of scikit-image's."""
     rng = np.random.default_rng(0)
     for number in range(count):
         photo = dv.sample_image(("astronaut", "chelsea", "coffee", "rocket")[number % 4])
         side = min(photo.shape[:2]) * 2 // 3
         top, left = (int(rng.integers(0, length - side)) for length in photo.shape[:2])
         large = resize_image(photo[top : top + side, left : left + side], height, width)
-        noise = rng.integers(0, 12, large.shape, np.uint8)  # a camera's, so that files are as large
+        noise = rng.integers(0, 12, large.shape, np.uint8)  # as a camera's, for real file sizes
         write_image(folder / f"{number:05d}.jpg", np.minimum(large, 243) + noise, quality=90)
 
 
@@ -220,7 +220,7 @@ def toolbox_way(
     paths: list[Path],
     load_image: Callable[[Path, int, int], np.ndarray],
 ) -> dict[str, list[list]]:
-    """The nine strongest of every channel: one image at a time, one channel at a time."""
+    """The nine highest values of every channel: one image at a time, one channel at a time."""
     _, _, height, width = net.blobs["data"].data.shape
     best: dict[str, list[list]] = {}
     for number, path in enumerate(paths):
@@ -241,7 +241,7 @@ def toolbox_way(
 
 
 def watch_memory(net: Net, count: int, threads: int) -> None:
-    """Resident memory after each doubling of 1000 images, and after `count`."""
+    """Print the resident memory after 1000 images, each doubling of these, and `count`."""
     height, width = (2 * side for side in net.preprocessor.shape[1:])
     with tempfile.TemporaryDirectory() as folder:
         write_photos(Path(folder), 200, height, width)

@@ -1,10 +1,10 @@
-"""How long a net waits for its images: decoded by threads beside it, or by processes.
+"""How long a net waits for its images, decoded by threads or by worker processes.
 
     python -m benchmarks.decoders [--size 500x375] [--images 256] [--rounds 3]
 
-SqueezeNet on pycaffe, which holds Python's lock through a forward pass as a GPU's kernels do not,
-on one thread, so that on two cores one is free for decoding, as all are beside a GPU. A round
-looks through the images by either in turn.
+SqueezeNet runs on pycaffe, which holds Python's GIL during a forward pass, unlike a GPU's kernels.
+It has one thread, so that on two cores one is free for decoding, as all are beside a GPU. Each
+round scans the images both ways, in turn.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def main() -> None:
                 }
                 for who, batches in ways.items():
                     whole, waited = timed(net, batches)
-                    if number:  # processes start in the first
+                    if number:  # not the first round, in which processes start
                         took[who].append((whole, waited))
     for who, figures in took.items():
         whole, waited = (statistics.median(column) for column in zip(*figures, strict=True))
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def timed(net: Net, batches: Iterator[Batch]) -> tuple[float, float]:
-    """Seconds in all, and those of them in which the net had no images."""
+    """Total seconds, and how many of them the net waited for images."""
     params = ScanParams(count=COUNT).for_net(net)
     layers = Scan.empty(net, params).layers
     begun, waited = time.perf_counter(), 0.0

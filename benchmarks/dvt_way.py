@@ -2,8 +2,8 @@
 
 One image at a time, the whole net forward at each step, ``force_backward`` (which makes Caffe
 compute every weight gradient too), the input's diff copied to numpy, scipy's operators. Written
-from the paper's section 3 and the toolbox's documented order of steps; nothing of deepvis_caffe's
-loop is used, so that the two can also be held against each other.
+from the paper's section 3 and the toolbox's documented order of steps, without deepvis_caffe's
+loop, so that the two can also be compared.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from scipy.ndimage import gaussian_filter
 
 
 def force_backward_net(prototxt: Path, weights: dict[str, tuple[NDArray, ...]]) -> Any:
-    """A stock ``caffe.Net`` with ``force_backward: true``, batch 1, holding `weights`."""
+    """A stock ``caffe.Net`` with ``force_backward: true``, batch 1 and these weights."""
     import caffe
 
     with tempfile.NamedTemporaryFile("w", suffix=".prototxt") as file:

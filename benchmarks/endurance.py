@@ -1,10 +1,10 @@
-"""The viewer for an hour on a looping video: its memory, and whether its threads live.
+"""The viewer for an hour on a looping video: its memory, and whether its threads stay alive.
 
     python -m benchmarks.endurance [--minutes 60] [--net squeezenet_v1.1]
 
-A session walks through layers, units, modes, images and sizes by itself, a key every tenth of a
-second, with synthesis on. A line a minute says the memory that the process holds, the pictures
-drawn and the threads. Random weights.
+A session steps through layers, units, modes, images and sizes, with a key press every tenth of a
+second and synthesis on. Every minute it prints the process's memory, the pictures drawn and the
+threads. Weights are random.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def drive(session: Session, minutes: float) -> None:
 
 
 def resident() -> float:
-    """MiB that this process holds."""
+    """MiB of resident memory of this process."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 

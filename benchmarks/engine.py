@@ -2,10 +2,10 @@
 
     python -m benchmarks.engine [--rounds 9] [--nets squeezenet_v1.1,resnet50] [--batches 1,8]
 
-Both run in one process, in turn, so that a slow spell of the machine hits both. A figure is the
-median over rounds, a ratio the median of the rounds' ratios: above 1 the engine is faster.
-Weights are random. Images come in as numpy arrays and values go out as such in forward passes; the
-gradient starts and ends in tensors, as an ascent has it.
+Both run in one process, in turn, so that a slow spell of the machine affects both. Times are
+medians over rounds, and ratios are medians of each round's ratio: above 1 the engine is faster.
+Weights are random. Forward passes take and return numpy arrays; gradients take and return tensors,
+as in an ascent.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from benchmarks.cases import load
 from benchmarks.plain import PlainNet
 from benchmarks.timing import median_ratio
 
-# Each net, and the layer whose unit is maximized: one that all but the last layers lie below.
+# Each net, and the layer whose unit is maximized: one above all but the last layers.
 LAYERS = {
     "squeezenet_v1.1": "pool10",
     "bvlc_reference_caffenet": "fc8",
     "bvlc_googlenet": "loss3/classifier",
     "resnet50": "fc1000",
 }
-# (title of the row, plain case, engine's case)
+# (title of the row, plain case, engine case)
 ROWS = (
     ("forward", "plain forward", "Net.forward"),
     ("reduce", "plain forward", "Net.reduce"),
     ("forward + gradient", "plain gradient", "evaluate + input_gradient"),
 )
-AT_LEAST = 0.15  # seconds that a case is repeated for in each round
+AT_LEAST = 0.15  # seconds for which a case is repeated in each round
 
 
 def main() -> None:
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def cases(name: str, batch: int) -> dict[str, Callable[[], object]]:
-    """What is timed of one net and one batch size."""
+    """The timed calls for one net and one batch size."""
     net, _, _ = load(name, "torch")
     plain, layer = PlainNet(net.model).eval(), LAYERS[name]
     (shape,) = net.inputs.values()
@@ -99,7 +99,7 @@ def cases(name: str, batch: int) -> dict[str, Callable[[], object]]:
 def measure(
     calls: Mapping[str, Callable[[], object]], rounds: int, at_least: float = AT_LEAST
 ) -> dict[str, list[float]]:
-    """Seconds of each call, a figure a round, after a round of warm-up; the calls take turns."""
+    """Seconds of each call in each round, after a warm-up round; the calls take turns."""
     figures: dict[str, list[float]] = {name: [] for name in calls}
     repeats = {name: max(round(at_least / _seconds(call, 2)), 1) for name, call in calls.items()}
     for number in range(rounds):
@@ -110,7 +110,7 @@ def measure(
 
 
 def _seconds(call: Callable[[], object], repeats: int) -> float:
-    call()  # what the call before left in the caches is not this one's
+    call()  # warm the caches, which hold the previous call's data
     start = time.perf_counter()
     for _ in range(repeats):
         call()

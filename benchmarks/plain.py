@@ -1,7 +1,7 @@
 """A plain PyTorch module of a Caffe net: the baseline that the torch engine has to beat.
 
 What a PyTorch user would write: `torch.nn.functional` layer by layer, weights channels last,
-autograd for the gradient. It knows the layers of our own prototxts and no Caffe quirk beyond them.
+autograd for the gradient. It supports the layers of our own prototxts, and no other Caffe quirks.
 """
 
 from __future__ import annotations

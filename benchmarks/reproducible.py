@@ -1,10 +1,11 @@
-"""What reproducible runs cost: nine images of a unit, with and without, in turn.
+"""The cost of reproducible runs: nine images of a unit, reproducible or not, in turn.
 
     python -m benchmarks.reproducible [--rounds 7] [--engine torch]
 
-Both on one thread, in processor time, so that other work on the machine counts little: what is
-measured is that each image runs by itself. A ratio is the median over rounds of reproducible / not.
-That one process then leaves the other cores idle comes on top, unless ``--workers`` uses them.
+Both run on one thread and are measured in processor time, so that other work on the machine matters
+little. This measures the cost of running each image alone; ratios are medians over rounds of
+reproducible to not. In addition, a single process leaves the other cores idle, unless ``--workers``
+uses them.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def main() -> None:
 
 
 def times(net: Net, layer: str, rounds: int) -> tuple[list[float], list[float]]:
-    """Processor time of an image's step in each round, without and with; a round warms up."""
+    """Processor time per image step in each round, without and with; one round warms up."""
     unit, taken = active_unit(net, layer), ([], [])
     for number in range(rounds + 1):
         for reproducible in (False, True):

@@ -1,13 +1,13 @@
-"""What limits a pass, layer by layer: arithmetic or memory, and how much of the limit is reached.
+"""What limits each layer of a pass, arithmetic or memory, and how close to the limit it runs.
 
     python -m benchmarks.roofline [--net resnet50] [--batch 8] [--rounds 9] [--top 12]
 
-Of every step of an ascent's forward pass and of its way back: the arithmetic of its convolutions
-and inner products, the bytes that it must at least read and write, and the time it takes. A step
-takes no less than arithmetic over the machine's rate of arithmetic, and no less than bytes over its
-rate of copying; both are measured here, first. The larger is the step's limit (Williams et al.
-2009, "Roofline", https://doi.org/10.1145/1498765.1498785). What lies in the caches comes faster
-than from memory, so a step may pass its limit.
+For every step of an ascent's forward and backward pass: the arithmetic of its convolutions and
+inner products, the bytes that it must at least read and write, and the time it takes. A step takes
+at least its arithmetic divided by the machine's arithmetic rate, and at least its bytes divided by
+the copy rate; both rates are measured first. The larger time is the step's limit (Williams et al.
+2009, "Roofline", https://doi.org/10.1145/1498765.1498785). Caches are faster than memory, so a step
+may beat its limit.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ BACK = " (back)"
 
 @dataclass(frozen=True)
 class Work:
-    """What a step does at least: floating point operations, and bytes read and written."""
+    """The least work of a step: floating point operations, and bytes read and written."""
 
     operations: int
     bytes: int
@@ -45,7 +45,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Machine:
-    """Its rates, measured: operations and bytes a second."""
+    """The machine's measured rates: operations and bytes per second."""
 
     operations: float
     bytes: float
@@ -55,7 +55,7 @@ class Machine:
         return max(work.operations / self.operations, work.bytes / self.bytes)
 
     def limited_by(self, work: Work) -> str:
-        """Which of the two rates that limit comes from."""
+        """Which of the two rates sets that limit."""
         by_arithmetic = work.operations / self.operations > work.bytes / self.bytes
         return "arithmetic" if by_arithmetic else "memory"
 
@@ -98,7 +98,7 @@ def main() -> None:
 
 
 def measure_machine() -> Machine:
-    """The best of some products of matrices and of some copies, too large for the caches."""
+    """The best rates of some matrix products and of some copies, too large for the caches."""
     a = torch.randn(2048, 2048)
     operations = 2 * 2048**3 / _least(lambda: a @ a)
     long = torch.randn(1 << 26)
@@ -118,7 +118,7 @@ def _least(call: Callable[[], object], times: int = 12) -> float:
 def timed_steps(
     net: TorchNet, layer: str, batch: int, rounds: int
 ) -> list[tuple[str, Work, float]]:
-    """Name, work and seconds, the median over rounds, of every step there and back."""
+    """Name, work and seconds (median over rounds) of every step, forward and backward."""
     (name, shape), *_ = net.inputs.items()
     start = net.model.graph.gradient_start(layer)
     image = Value(name)
@@ -165,13 +165,13 @@ def _timed(call: Callable[[], tuple]) -> tuple[float, tuple]:
 
 
 def name_of(step: PlanStep) -> str:
-    """Of the layers that run as one, the first, and how many more."""
+    """The first of the layers that run as one, and how many more there are."""
     more = len(step.layers) - 1
     return step.layers[0].layer.name + (f" + {more}" if more else "")
 
 
 def work_of(step: PlanStep, bottoms: Sequence[Tensor], tops: Sequence[Tensor]) -> Work:
-    """The arithmetic of its filters, and all it reads and writes once; the way back has as much."""
+    """A step's arithmetic, and its bytes if read and written once; backward has as much."""
     weights = [weight for layer in step.layers for weight in _weights(layer)]
     moved = [*bottoms, *tops, *weights]
     return Work(
@@ -186,7 +186,7 @@ def _weights(layer: Layer) -> list[Tensor]:
 
 
 def _uses(layer: Layer, top: Tensor) -> int:
-    """How often each weight is multiplied: once for each position of the top, or image."""
+    """How often each weight is used: once for each position of the top, or for each image."""
     return len(top) * (top[0, 0].numel() if layer.layer.type == "Convolution" else 1)
 
 

@@ -1,20 +1,20 @@
-"""From the start of a command to what its user waits for: the first picture.
+"""The time from the start of a command until its user sees the first picture.
 
     python -m benchmarks.start [--rounds 5] [--only info,optimize,view,browser] [--layer ...]
 
-Each command is a process of its own, as a shell would start it; all of them run once a round, in
-turn, beside ``python -c pass`` and ``import torch``, of which no command for a net can be free:
+Each command runs in its own process, as from a shell; all of them run once per round, in turn,
+beside ``python -c pass`` and ``import torch``, which every command for a net has to pay:
 
-- `info`: until it ends;
-- `optimize` of one unit: until its first picture has its name on the disk, and until it ends;
-- `view` on a virtual screen (Xvfb, openbox): until a window is there, until it shows the input, and
-  until the grid of activations is whole, pixel by pixel what ``view --headless`` writes;
-- ``view --browser``: until it says its address, and until a page that connects then has received
-  the picture with the whole grid.
+- `info`: until it exits;
+- `optimize` of one unit: until its first picture is on disk, and until it exits;
+- `view` on a virtual screen (Xvfb, openbox): until a window appears, until it shows the input, and
+  until the grid of activations is complete, pixel by pixel what ``view --headless`` writes;
+- ``view --browser``: until it prints its address, and until a page that then connects has received
+  the picture with the complete grid.
 
-SqueezeNet has its real weights where ``deepvis fetch squeezenet`` or ``make demo`` has left them,
-and random ones otherwise, which take as long. The screen's memory is a file that is looked at every
-few milliseconds, and costs the viewer nothing.
+SqueezeNet has its real weights if ``deepvis fetch squeezenet`` or ``make demo`` has fetched them,
+or else random ones, which take as long. The screen's memory is a file that is polled every few
+milliseconds, which costs the viewer nothing.
 """
 
 from __future__ import annotations
@@ -54,17 +54,17 @@ from deepvis_caffe.viewer.panes.draw import Rect
 from deepvis_caffe.viewer.panes.layout import layout
 from deepvis_caffe.viewer.state.state import State
 
-SIZE = (1280, 800)  # of the viewer's window, as its settings have it
+SIZE = (1280, 800)  # of the viewer's window, as by default
 SCREEN = (1400, 1000)
-STEP = 8  # of the screen's pixels, every so many across and down are looked at
-LOOK = 0.01  # seconds between two looks
+STEP = 8  # every eighth row and column of the screen is compared
+LOOK = 0.01  # seconds between two polls
 LONGEST = 120.0  # seconds that a command may take
-ALIKE = 2.0  # gray levels that two pictures of the same thing may differ by on average, for JPEG
-PHOTOGRAPH = 20.0  # gray levels by which a photograph's pixels vary, and an empty pane's do not
+ALIKE = 2.0  # mean difference, in gray levels, up to which pictures are the same despite JPEG
+PHOTOGRAPH = 20.0  # gray levels of variation that tell a photograph from an empty pane
 SOURCE = "astronaut"
 RATIO_TO = "import torch"
 
-Moments = dict[str, float]  # by what was seen: seconds since the command was started
+Moments = dict[str, float]  # by event, seconds since the command was started
 Clock = Callable[[], float]
 
 
@@ -101,7 +101,7 @@ def main() -> None:
                     for what, seconds in commands[who]().items()
                 }
                 for _ in range(options.rounds + 1)
-            ][1:]  # the first one reads from disk what the others find in memory
+            ][1:]  # the first one reads files from disk, which are cached for the others
     _print(rounds)
 
 
@@ -141,7 +141,7 @@ def _net(folder: Path, weights: Path | None) -> list[str]:
 def _started(
     words: list[str], folder: Path, more: Mapping[str, str] | None = None
 ) -> Iterator[tuple[subprocess.Popen[str], Clock]]:
-    """A Python process, and a clock that began with it; at the end it is interrupted."""
+    """A Python process, and a clock that starts with it; the process is interrupted at the end."""
     own = {**os.environ, "PYTHONPATH": str(PACKAGE), **(more or {})}
     own.pop("PYTHONDONTWRITEBYTECODE", None)  # or it compiles all of our modules each time
     begun = time.perf_counter()
@@ -179,14 +179,14 @@ def _until_end(words: list[str], folder: Path) -> Moments:
 
 
 def _expected(folder: Path, net: list[str]) -> Picture:
-    """What the viewer shows in the end, as it writes it itself."""
+    """The final picture of the viewer, from ``view --headless``."""
     out = folder / "expected"
     _until_end([*DEEPVIS, "view", SOURCE, *net, "--headless", "--out", str(out)], folder)
     return read_image(next(out.glob("*.png")))
 
 
 def optimize(folder: Path, layer: str, net: list[str]) -> Moments:
-    """One unit, one seed, preset best: until its picture is there, and to the end."""
+    """One unit, one seed, preset best: until its picture exists, and until the end."""
     results = folder / "results"
     words = [*DEEPVIS, "optimize", layer, "--units", "3", "--seeds", "1", *net]
     with _started([*words, "--results", str(results)], folder) as (process, clock):
@@ -200,7 +200,7 @@ def optimize(folder: Path, layer: str, net: list[str]) -> Moments:
 
 
 def _check(process: subprocess.Popen[str], clock: Clock) -> None:
-    """Wait a little; raise if what is waited for will not come."""
+    """Wait a little; raise if the process has exited or takes too long."""
     time.sleep(LOOK)
     if process.poll() is not None:
         raise RuntimeError(f"the command has ended: {process.communicate()[1]}")
@@ -214,12 +214,12 @@ def _check(process: subprocess.Popen[str], clock: Clock) -> None:
 class Screen:
     """A virtual screen with a window manager, and what it shows.
 
-    Without a window manager about one of OpenCV's windows in twelve is never painted.
+    Without a window manager, about one in twelve of OpenCV's windows is never painted.
 
     Parameters
     ----------
     folder
-        Where the screen's memory is, as a file.
+        The folder for the file with the screen's memory.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -237,17 +237,17 @@ class Screen:
         own = {**os.environ, "DISPLAY": self.name}
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self._manager = subprocess.Popen(["openbox", "--sm-disable"], env=own, **quiet)
-        corner = ["xdotool", "mousemove", str(width - 2), str(height - 2)]  # off every window
+        corner = ["xdotool", "mousemove", str(width - 2), str(height - 2)]  # outside all windows
         subprocess.run(corner, env=own, check=True)
-        time.sleep(1)  # the window manager has its own start
+        time.sleep(1)  # the window manager needs time to start
         self._pixels = _framebuffer(folder / "Xvfb_screen0")
 
     def look(self, step: int = 1) -> Picture:
-        """Every so many pixels of it across and down, RGB."""
+        """The screen's pixels, every `step`th row and column, RGB."""
         return np.ascontiguousarray(self._pixels[::step, ::step, 2::-1])
 
     def close(self) -> None:
-        """End it."""
+        """Stop the screen and the window manager."""
         for process in (self._manager, self._server):
             process.terminate()
             process.wait()
@@ -268,7 +268,7 @@ class WindowTimes:
     Parameters
     ----------
     expected
-        What it shows in the end, but for the status line and images in progress.
+        Its final picture, apart from the status line and images in progress.
     """
 
     def __init__(self, screen: Screen, folder: Path, net: list[str], expected: Picture) -> None:
@@ -278,13 +278,13 @@ class WindowTimes:
         with self._viewer() as (process, clock):
             while (found := self._corner()) is None:
                 _check(process, clock)
-        self._place = found  # where the window manager puts every one of them
+        self._place = found  # where the window manager places every window
         whole = np.zeros((*SCREEN[::-1], 3), np.uint8)
         _window(whole, found, Rect(0, 0, *SIZE[::-1]))[:] = expected
         self._grid = self._pane(whole[::STEP, ::STEP], "grid")
 
     def __call__(self) -> Moments:
-        """Start it once more."""
+        """Start the viewer once, and time it."""
         empty, moments = self._screen.look(STEP), Moments()
         with self._viewer() as (process, clock):
             while "whole grid" not in moments:
@@ -307,7 +307,7 @@ class WindowTimes:
             yield started
 
     def _corner(self) -> tuple[int, int] | None:
-        """Where the window with the expected grid is, (top, left); None where there is none."""
+        """The position (top, left) of the window with the expected grid; None if there is none."""
         grid, screen = self._panes["grid"], self._screen.look()
         own = self._expected[grid.top : grid.bottom, grid.left : grid.right]
         off = cv2.matchTemplate(screen, own, cv2.TM_SQDIFF)
@@ -315,12 +315,12 @@ class WindowTimes:
         return (top - grid.top, left - grid.left) if least < own.size else None
 
     def _pane(self, look: Picture, name: str) -> Picture:
-        """A pane, of every `STEP`th pixel of the screen."""
+        """A pane, from every `STEP`th pixel of the screen."""
         return _window(look, self._place, self._panes[name], STEP)
 
 
 def _window(screen: Picture, place: tuple[int, int], rect: Rect, step: int = 1) -> Picture:
-    """A rectangle of a window whose corner is there, of every `step`th pixel of the screen."""
+    """A rectangle of the window at `place`, from every `step`th pixel of the screen."""
     top, left = place[0] + rect.top, place[1] + rect.left
     rows, columns = (
         slice(-(-first // step), (first + size - 1) // step + 1)
@@ -333,7 +333,7 @@ def _window(screen: Picture, place: tuple[int, int], rect: Rect, step: int = 1) 
 
 
 def browser(folder: Path, net: list[str], expected: Picture) -> Moments:
-    """The viewer in a page that connects as soon as it knows the address."""
+    """The viewer in a page that connects as soon as the address is printed."""
     words = [*DEEPVIS, "view", SOURCE, *net, "--results", str(folder / "none"), "--browser"]
     with _started([*words, "--port", "0"], folder) as (process, clock):
         assert process.stderr is not None
@@ -362,7 +362,7 @@ async def _page(address: str, expected: Picture, clock: Clock) -> Moments:
             moments.setdefault("any picture", now)
             await page.send('{"type": "ack"}')
             picture = read_image(message)
-            if picture.shape == expected.shape:  # else it was drawn before the page said its size
+            if picture.shape == expected.shape:  # otherwise drawn before the page sent its size
                 off = np.abs(picture[part].astype(float) - expected[part]).mean()
                 if off < ALIKE:
                     return {**moments, "whole grid": now}

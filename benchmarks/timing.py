@@ -1,7 +1,7 @@
-"""Interleaved timing: every case once a round, so that a slow spell of the machine hits them all.
+"""Interleaved timing: every case runs once per round, so a slow spell of the machine affects all.
 
-Each contestant has a process of its own, for the threads that a library leaves spinning after its
-work would slow the next one down.
+Each contestant has its own process, because threads that a library leaves spinning after its work
+would slow the next one down.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ Figures = Mapping[tuple[str, str], list[float]]
 
 OPENCV4 = Path(__file__).with_name("opencv4")  # a later OpenCV no longer reads Caffe's files
 
-_cases: dict[str, Case] = {}  # of a worker
+_cases: dict[str, Case] = {}  # kept by each worker
 
 
 def interleave(net: str, layer: str, contestants: Sequence[str], rounds: int) -> Figures:
-    """Milliseconds per image by (contestant, case), a figure a round, after a round of warm-up."""
+    """Milliseconds per image in each round, after a warm-up round, by (contestant, case)."""
     figures: dict[tuple[str, str], list[float]] = {}
     spawn = multiprocessing.get_context("spawn")
     with ExitStack() as stack:
@@ -48,9 +48,9 @@ def interleave(net: str, layer: str, contestants: Sequence[str], rounds: int) ->
 
 @contextmanager
 def packages_before(folder: Path | None) -> Iterator[None]:
-    """Processes that start meanwhile find the packages in that folder first."""
+    """Within the block, new processes find the packages in that folder first."""
     before = list(sys.path)
-    sys.path[:0] = [str(folder)] if folder else []  # a spawned process begins with its parent's
+    sys.path[:0] = [str(folder)] if folder else []  # a spawned process inherits its parent's path
     yield
     sys.path[:] = before
 

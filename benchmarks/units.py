@@ -4,9 +4,9 @@
 
 Preset 3 at its constant rate of 100, random weights. The toolbox's way is `dvt_way.py`: one image
 at a time on stock pycaffe, the whole image, the whole net forward, weight gradients too. Both are
-timed once a round, each in a process of its own; a figure is the median over rounds, a ratio the
-median of the rounds' ratios. The ascent's own part of a step (operators, rate, record) is what is
-left where the net answers from memory.
+timed once per round, each in its own process; times are medians over rounds, and ratios are medians
+of each round's ratio. The ascent's own part of a step (operators, rate, record) is measured with a
+net that returns stored results.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ NETS = {
     "caffenet_yos": ("conv2", "conv4", "fc8"),
 }
 SEEDS = 9
-OUR_STEPS, ITS_STEPS = 48, 4  # its steps all cost the same
-_have: dict[str, Any] = {}  # a worker's net
+OUR_STEPS, ITS_STEPS = 48, 4  # the toolbox's steps all cost the same
+_have: dict[str, Any] = {}  # each worker's net
 
 
 def main() -> None:
@@ -85,7 +85,7 @@ class Ours(NamedTuple):
 
 
 class FromMemory:
-    """A net whose every answer is its first one to a question of that shape."""
+    """A net that stores its first result for each input shape, and returns it from then on."""
 
     def __init__(self, net: Net) -> None:
         self._net, self._values, self._diffs = net, dict[Any, Any](), dict[Any, Any]()
@@ -122,7 +122,7 @@ def _time_ours(layer: str) -> Ours:
     taken, window = seconds(net, OUR_STEPS)
     known = FromMemory(net)
     seconds(known, 1)
-    # Longer against shorter: what comes before the first step is left out.
+    # The difference of a longer and a shorter run leaves out what comes before the first step.
     own, all_of = (seconds(it, 5 * OUR_STEPS)[0] - seconds(it, OUR_STEPS)[0] for it in (known, net))
     return Ours(1000 * taken / SEEDS / OUR_STEPS, own / all_of, window)
 

@@ -1,16 +1,16 @@
-"""The live viewer on a camera-sized stream: frames a second, and how soon a key is on the screen.
+"""The live viewer on a camera-sized stream: frames per second, and the latency of a key press.
 
     python -m benchmarks.viewer [--seconds 10] [--rounds 3] [--nets squeezenet_v1.1,vgg16] [--ours]
 
-Drives the real loop, all but OpenCV's window: a synthetic 640x480 stream of 60 frames a second, the
-session, a wait of 8 ms for keys and a look for them between panes, as the window has. A typist
-presses "next layer" at moments that nobody knows; a key is answered when the first picture that
-shows its effect is drawn. The toolbox's way (DVT) is the same session with the net and the drawing
-under one lock, the whole net forward, on pycaffe.
+It runs the real loop without OpenCV's window: a synthetic 640x480 stream of 60 frames per second,
+the session, and as in the window, waits of 8 ms for keys and checks for keys between panes. "Next
+layer" is pressed at random moments; a key is answered when the first picture that shows its effect
+is drawn. The toolbox's way (DVT) is the same session on pycaffe with the whole net forward, and
+with the net and the drawing under one lock.
 
-The net's own rate is that of the same passes, reading the same blobs, one layer after the other,
-with nothing beside them, just before; frames cannot come faster than that, nor than the stream.
-Each contestant has a process of its own, one after the other once a round. Random weights.
+The net's own rate is measured just before, with the same passes that read the same blobs, one layer
+after the other, and nothing beside them; frames cannot come faster than that, nor than the stream.
+Each contestant runs in its own process, in turn, once per round. Weights are random.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ from deepvis_caffe.viewer.parts import Parts, scene_of
 from deepvis_caffe.viewer.session import Session
 from deepvis_caffe.viewer.sources.source import Pause, Shot, Source
 
-STREAM = 60.0  # frames a second
-LOOK = 0.008  # seconds between two looks for keys, as the window has it
-KEY_EVERY = (0.25, 0.6)  # seconds between two keys, at random between these
-Draw = Callable[..., Any]  # session.draw, or what stands for it
+STREAM = 60.0  # frames per second
+LOOK = 0.008  # seconds between two checks for keys, as in the window
+KEY_EVERY = (0.25, 0.6)  # the range of random seconds between two keys
+Draw = Callable[..., Any]  # session.draw, or its replacement
 OURS, ITS = "ours", "DVT's way"
 
 
 class Stream(Source):
-    """A picture that moves to the side, at a rate."""
+    """A picture that moves sideways, at a fixed frame rate."""
 
     live = True
     name = "stream"
@@ -63,7 +63,7 @@ class Stream(Source):
         self._number, self._begun = 0, time.perf_counter()
 
     def read(self, pause: Pause) -> Shot:
-        """The next frame at its time; those that are late are left out."""
+        """The next frame when it is due; late ones are dropped."""
         now = time.perf_counter() - self._begun
         pause(max(0.0, self._number / STREAM - now))
         self._number = max(self._number, int(now * STREAM)) + 1
@@ -101,7 +101,7 @@ def main() -> None:
     )
     for column in columns:
         table.add_column(column, justify="left" if column in ("net", "who") else "right")
-    os.environ.update(waiting(os.environ))  # as `deepvis view` has it
+    os.environ.update(waiting(os.environ))  # as in `deepvis view`
     spawn = multiprocessing.get_context("spawn")
     for net in options.nets.split(","):
         found: dict[str, list[Figures]] = {who: [] for who in (OURS, *[ITS][options.ours :])}
@@ -138,7 +138,7 @@ def run(name: str, who: str, seconds: float, device: str = "cpu") -> Figures:
         draw: Draw = session.draw
         threads: AbstractContextManager[None] = nullcontext()
         if who == OURS:
-            threads = opencv_threads(1)  # as `deepvis view` has it
+            threads = opencv_threads(1)  # as in `deepvis view`
         else:
             draw = _under_one_lock(parts, session)
         with threads, closing(session):
@@ -149,9 +149,9 @@ def run(name: str, who: str, seconds: float, device: str = "cpu") -> Figures:
 
 
 def own_rate(net: Net, seconds: float) -> float:
-    """Passes a second where the net has the machine for itself.
+    """Passes per second of the net alone on the machine.
 
-    Each reads the scores and one of the layers that the typist comes to.
+    Each reads the scores and one of the layers that the key presses reach.
     """
     scene = scene_of(net)
     shapes = {entry.name: entry.shape for entry in scene.entries}
@@ -181,7 +181,7 @@ def _drive(session: Session, draw: Draw, seconds: float, own: float) -> Figures:
     seen: set[int | None] = set()
     answers: list[float] = []
     layers, layer = len(session.scene.entries), 0
-    waiting: list[float] = []  # keys that the session has and the screen has not shown
+    waiting: list[float] = []  # keys that the session has taken but not shown yet
     interrupted = False
 
     def interrupts() -> bool:
@@ -198,7 +198,7 @@ def _drive(session: Session, draw: Draw, seconds: float, own: float) -> Figures:
         number, picture = draw(interrupts)
         if number != shown:
             shown, interrupted = number, False
-            cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)  # what a window does with it
+            cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)  # as a window does
             now = time.perf_counter()
             answers += [now - moment for moment in waiting]
             waiting.clear()
@@ -222,7 +222,7 @@ def _type(typed: list[float], over: threading.Event, awake: threading.Event) -> 
 def _under_one_lock(parts: Parts, session: Session) -> Draw:
     """Let the net and the drawing exclude each other; the classes are shown, so all of it runs."""
     lock = threading.Lock()
-    worker_module.NICE = 0  # its threads were equals
+    worker_module.NICE = 0  # the toolbox's threads had equal priority
     worker: Any = parts.worker
     compute = worker._compute
 
@@ -239,7 +239,7 @@ def _under_one_lock(parts: Parts, session: Session) -> Draw:
 
 
 def _grid_seconds(session: Session) -> float:
-    """What drawing the grid of the largest layer takes, nothing of it remembered."""
+    """Seconds to draw the grid of the largest layer without any cache."""
     widest = max(range(len(session.scene.entries)), key=lambda i: session.scene.entries[i].units)
     session.press("home")
     for _ in range(widest):

@@ -3,11 +3,11 @@
     python -m benchmarks.waiting [--busy 0,7] [--rounds 7] [--steps 20] [--layer fire5/expand3x3]
                                  [--settings default,passive,1000,10000,one-thread]
 
-An ascent by preset best, of four units with two seeds each, in a process for each setting of
-OpenMP's environment variables: its own default, its passive waiting, a number of times that a
-thread looks before it sleeps (GOMP_SPINCOUNT), and one thread. In every round each of them runs
-once, so that other work on the machine meets all; the figures are medians over rounds, and of the
-rounds' ratios to the first setting.
+An ascent by preset best, of four units with two seeds each, in one process for each setting of
+OpenMP's environment variables: its default, passive waiting, a number of spins before a thread
+sleeps (GOMP_SPINCOUNT), and one thread. Each of them runs once per round, so that other work on the
+machine affects all; times are medians over rounds, and ratios are medians of each round's ratio to
+the first setting.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
 ALL = "default,passive,1000,3000,10000,30000,100000,one-thread"
 OURS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS")
 
-Figure = tuple[float, float]  # seconds of wall time, and of processor time
+Figure = tuple[float, float]  # seconds of wall time and of processor time
 
 
 def main() -> None:
@@ -64,7 +64,7 @@ def _columns(rounds: list[dict[str, Figure]], who: str, first: str) -> Iterator[
 
 @contextmanager
 def busy_programs(count: int) -> Iterator[None]:
-    """So many processes that compute without end, while the block runs."""
+    """Within the block, `count` processes compute without end."""
     spawn = multiprocessing.get_context("spawn")
     loops = [spawn.Process(target=_loop, daemon=True) for _ in range(count)]
     for one in loops:
@@ -85,7 +85,7 @@ def _loop() -> None:
 def contestants(
     settings: Sequence[str], layer: str, steps: int
 ) -> Iterator[dict[str, ProcessPoolExecutor]]:
-    """A warm process for each setting; libraries read it when they are loaded."""
+    """A warm process for each setting, which libraries read when they are loaded."""
     spawn = multiprocessing.get_context("spawn")
     outer = dict(os.environ)
     with ExitStack() as stack:
@@ -104,7 +104,7 @@ def contestants(
         yield workers
 
 
-_ascent: dict[str, object] = {}  # of a worker
+_ascent: dict[str, object] = {}  # kept by each worker
 
 
 def _load(layer: str, steps: int) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 
 
 class DeepVisError(Exception):
-    """Base of every error that we raise; the command line prints it without a traceback."""
+    """Base class of all our errors; the command line prints them without a traceback."""
 
 
 class SettingsError(DeepVisError):
-    """A setting or flag is unknown, or has a value that does not fit."""
+    """A setting or flag is unknown, or its value is invalid."""
 
 
 class ModelError(DeepVisError):
@@ -30,7 +30,7 @@ class ImageError(DeepVisError):
 
 
 class ResultsError(DeepVisError):
-    """A file of the results folder is damaged, belongs to something else, or cannot be written."""
+    """A file in the results folder is damaged, belongs to another run, or cannot be written."""
 
 
 class EngineError(DeepVisError):
@@ -38,7 +38,7 @@ class EngineError(DeepVisError):
 
 
 class OutOfMemoryError(EngineError):
-    """Memory does not suffice; see `deepvis_caffe.engines.out_of_memory`."""
+    """There is not enough memory; see `deepvis_caffe.engines.out_of_memory`."""
 
 
 class FetchError(DeepVisError):
@@ -46,24 +46,24 @@ class FetchError(DeepVisError):
 
 
 class ClusterError(DeepVisError):
-    """Workers cannot be reached, have another version, or keep dying."""
+    """Workers cannot be reached, run another version, or keep dying."""
 
 
 class ViewerError(DeepVisError):
-    """The viewer lacks something it needs to be seen: a window, a port, a package."""
+    """The viewer lacks something that it needs: a window, a port, a package."""
 
 
 class UnknownNameError(DeepVisError, KeyError):
-    """A name that the model, a table or the settings do not have.
+    """A name does not exist in the model, a table or the settings.
 
     Parameters
     ----------
     kind
-        What the name should have been, for example ``"layer"``.
+        What the name stands for, for example ``"layer"``.
     name
-        The name that was given.
+        The unknown name.
     known
-        The names that exist, in the order in which to list them.
+        The names that exist, in the order to list them.
     where
         Where the name was looked up, for example the prototxt's path.
     """
@@ -76,31 +76,31 @@ class UnknownNameError(DeepVisError, KeyError):
     def __str__(self) -> str:  # KeyError would show the repr of the message
         return str(self.args[0])
 
-    def __reduce__(self) -> tuple[Any, ...]:  # it is pickled in worker processes
+    def __reduce__(self) -> tuple[Any, ...]:  # worker processes pickle it
         return type(self), (self.kind, self.name, self.known, self.where), self.__dict__
 
 
 def in_words(error: BaseException) -> str:
-    """What to show of an error: our message by itself, any other with the name of its class."""
+    """An error as a message: ours as it is, any other after the name of its class."""
     return str(error) if isinstance(error, DeepVisError) else f"{type(error).__name__}: {error}"
 
 
-LONGEST_REASON = 300  # characters of a library's message, which may quote all of a file
+LONGEST_REASON = 300  # characters of a library's message, which may quote a whole file
 
 
 @contextmanager
 def boundary(kind: type[DeepVisError], what: str) -> Iterator[None]:
-    """The boundary around the reading of a file: nothing but our own errors leaves the block.
+    """Wrap code that reads a file, so that only our own errors leave the block.
 
-    A file may hold anything, and what a library raises at it is not told by its documentation.
+    A file may hold anything, and libraries do not document all that they raise on it.
 
     Parameters
     ----------
     kind
-        The error that is raised in place of a library's.
+        The error to raise in place of a library's.
     what
-        The beginning of its message, such as ``"cannot read the mean file m.npy"``. The reason
-        follows after a colon.
+        The beginning of its message, such as ``"cannot read the mean file m.npy"``; a colon and
+        the reason follow.
     """
     try:
         yield
@@ -119,15 +119,15 @@ def boundary(kind: type[DeepVisError], what: str) -> Iterator[None]:
 def _reason(error: Exception) -> str:
     try:
         text = str(error)
-    except Exception:  # its own words are made of what the file holds
+    except Exception:  # the message is built from the file's content, and may fail itself
         text = ""
     if isinstance(error, KeyError) or not text:
         text = f"{type(error).__name__} {text}".strip()
     return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]} ..."
 
 
-MOST_COMPARED = 2000  # names that are compared with one that is unknown
-LONGEST_COMPARED = 100  # characters: the time that a comparison takes grows with their square
+MOST_COMPARED = 2000  # known names that an unknown one is compared with
+LONGEST_COMPARED = 100  # characters; the time of a comparison grows with the square of the length
 
 
 def did_you_mean(name: str, known: Iterable[str], most: int = 30) -> str:
@@ -149,7 +149,7 @@ def did_you_mean(name: str, known: Iterable[str], most: int = 30) -> str:
 
 
 def close_names(name: str, known: Iterable[str], n: int, cutoff: float = 0.6) -> list[str]:
-    """The names most like `name`; of very many or very long ones only so many are compared."""
+    """The known names most similar to `name`, within the limits above."""
     if len(name) > LONGEST_COMPARED:
         return []
     short = (one for one in known if len(one) <= LONGEST_COMPARED)
@@ -157,5 +157,5 @@ def close_names(name: str, known: Iterable[str], n: int, cutoff: float = 0.6) ->
 
 
 def shortened(text: str, longest: int = LONGEST_COMPARED) -> str:
-    """A text from a file for a message: its beginning, where it is longer than `longest`."""
+    """A text from a file, cut for a message where it is longer than `longest`."""
     return text if len(text) <= longest else f"{text[:longest]}..."

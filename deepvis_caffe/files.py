@@ -1,4 +1,4 @@
-"""Files written completely or not at all, read within limits, and decoded from any encoding."""
+"""Atomic writes, reads within size limits, lock files, and text in any encoding."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from typing import Any, BinaryIO
 from deepvis_caffe.errors import ResultsError
 
 _PART = re.compile(r"\..*\.[0-9a-f]{8}\.part", re.DOTALL)
-_SWEPT: set[str] = set()  # the folders that this process has deleted abandoned files from
+_SWEPT: set[str] = set()  # folders where this process has already deleted abandoned files
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A new file beside `path`, which takes its place if the block ends without an error.
+    """Write a file atomically: a temporary file beside `path` replaces it if the block succeeds.
 
-    What it holds is on the disk before it has its name. So a power cut leaves the old file or the
-    new one, and no empty one under that name. What killed processes have left in the folder is
-    deleted when this process first writes into it; see `remove_abandoned`.
+    The content is synced to disk before the rename, so a power cut leaves the old file or the new
+    one, never an empty one. The first write to a folder also deletes what killed processes left
+    there; see `remove_abandoned`.
 
     Yields
     ------
     Path
-        The new, empty file. If the block raises, it is deleted, and `path` stays as it was.
+        The temporary file, empty. If the block raises, it is deleted and `path` stays as it was.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         The folder does not exist, or cannot be written to.
     """
     folder = str(path.parent.absolute())
-    if folder not in _SWEPT:  # once: a listing for each file of a folder of many takes minutes
+    if folder not in _SWEPT:  # once: listing a large folder for each of its files takes minutes
         _SWEPT.add(folder)
         remove_abandoned(path.parent)
     part = _new_part(path)
@@ -55,28 +55,27 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def _new_part(path: Path) -> Path:
-    """A new, empty file beside `path`."""
-    # Not made by tempfile, whose files only their owner can read: a file that is simply opened gets
-    # the mode that the user's umask gives any new file.
+    """A new, empty temporary file beside `path`."""
+    # Not by tempfile, whose files only their owner can read: a plain open follows the umask.
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     part.open("xb").close()
     return part
 
 
-ABANDONED = 600  # seconds since the last write to a part, which takes moments to write
+ABANDONED = 600  # seconds since the last write to a temporary file, which takes moments to write
 
 
 def remove_abandoned(folder: Path) -> int:
-    """Delete what `whole_file` has left in a folder where a process was killed; how many.
+    """Delete the temporary files that killed processes left in a folder, and count them.
 
-    Only what nothing has been written to for ten minutes: another process, perhaps on another
-    machine, may be writing now.
+    Files written to within the last ten minutes stay: another process, perhaps on another machine,
+    may still be writing them.
     """
     if not folder.is_dir():
         return 0
     count, now = 0, time.time()
     for path in folder.glob(".*.part"):
-        with suppress(OSError):  # another process may delete it, too
+        with suppress(OSError):  # another process may have deleted it
             if _PART.fullmatch(path.name) and now - path.stat().st_mtime > ABANDONED:
                 path.unlink()
                 count += 1
@@ -85,21 +84,21 @@ def remove_abandoned(folder: Path) -> int:
 
 @contextmanager
 def lock(path: Path, what: str) -> Iterator[None]:
-    """Hold a lock file, or say who holds it; it ends with the process, however that ends.
+    """Hold a lock within the block; it is released even if the process is killed.
 
     Parameters
     ----------
     path
-        The lock file, which stays. Its folder is made.
+        The lock file, which is not deleted. Missing parent folders are created.
     what
         What is locked, for the error: "the scan in results/dataset".
 
     Raises
     ------
     ResultsError
-        Another process holds it.
+        Another process holds the lock; the message names it.
     OSError
-        The file cannot be made.
+        The file cannot be created.
     """
     from filelock import FileLock, Timeout
 
@@ -128,7 +127,7 @@ def lock(path: Path, what: str) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write a text file completely or not at all; missing parent folders are created.
+    """Write a text file atomically; missing parent folders are created.
 
     Raises
     ------
@@ -142,12 +141,12 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def new_text(path: Path, text: str) -> Path:
-    """Write a text file as `write_text`, unless there is a file of that name.
+    """Like `write_text`, but never replaces a file: of several processes, only one succeeds.
 
     Raises
     ------
     FileExistsError
-        There is one, perhaps since a moment ago. Of several processes, one writes its file.
+        There is a file of that name.
     OSError
         The file cannot be written.
     """
@@ -161,7 +160,7 @@ def new_text(path: Path, text: str) -> Path:
             os.link(part, path)
         except FileExistsError:
             raise
-        except OSError:  # a file system without links
+        except OSError:  # a file system without hard links
             if path.exists():
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from None
             part.replace(path)
@@ -181,19 +180,19 @@ _KINDS = (
 
 
 def open_file(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a regular file for reading; a pipe would be waited for, and a device may have no end.
+    """Open a regular file for reading, but no pipe, which may block, and no device.
 
     Raises
     ------
     OSError
-        It cannot be opened, or is no regular file.
+        It cannot be opened, or is not a regular file.
     """
     try:
         _check_regular(Path(path).stat())
-        # Without waiting, in case it has become a pipe since.
+        # Nonblocking, in case it has become a pipe since.
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         descriptor = os.open(path, flags)
-    except ValueError as error:  # the path holds a NUL
+    except ValueError as error:  # the path contains a NUL
         raise OSError(errno.EINVAL, f"no path: {error}") from error
     try:
         _check_regular(os.fstat(descriptor))
@@ -210,17 +209,17 @@ def _check_regular(status: os.stat_result) -> None:
 
 
 def read_file(path: str | os.PathLike[str], most: int) -> bytes:
-    """The bytes of a regular file, if there are at most so many.
+    """The content of a regular file of at most `most` bytes.
 
     Raises
     ------
     OSError
-        It cannot be read, is no regular file, or is longer.
+        It cannot be read, is not a regular file, or is longer.
     """
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
-        parts = [file.read(size + 1)] if size <= most else []  # reading allocates what is asked for
-        while parts and parts[-1] and size <= most:  # it is longer than it said
+        parts = [file.read(size + 1)] if size <= most else []  # read() allocates what it is given
+        while parts and parts[-1] and size <= most:  # it is longer than fstat said
             parts.append(file.read(CHUNK))
             size = max(size, sum(map(len, parts)))
     if size > most:
@@ -235,14 +234,14 @@ def read_head(path: str | os.PathLike[str], size: int) -> bytes:
 
 
 def read_json(path: str | os.PathLike[str], most: int) -> Any:
-    """The content of a JSON file of at most so many bytes.
+    """The content of a JSON file of at most `most` bytes.
 
     Raises
     ------
     OSError
         As `read_file`.
     ValueError
-        It is no JSON, or is nested too deeply.
+        It is not JSON, or is nested too deeply.
     """
     try:
         return json.loads(read_file(path, most).decode())
@@ -251,7 +250,7 @@ def read_json(path: str | os.PathLike[str], most: int) -> Any:
 
 
 def exists(path: str | os.PathLike[str]) -> bool:
-    """Whether there is something at a path; nothing can be at one that is too long or has a NUL."""
+    """Whether a path exists; False for one that is too long or contains a NUL."""
     try:
         return Path(path).exists()
     except (OSError, ValueError):
@@ -259,15 +258,15 @@ def exists(path: str | os.PathLike[str]) -> bool:
 
 
 def decode_text(data: bytes) -> str:
-    """The text of a file, in whichever encoding editors and shells on any system save it."""
+    """Decode the content of a text file; see `encoding_of`."""
     return data.decode(encoding_of(data), errors="replace")
 
 
 def encoding_of(data: bytes) -> str:
-    """The encoding of a text file: one that is certain, or a guess.
+    """The encoding of a text file, detected or guessed.
 
-    UTF-8 with or without a byte-order mark; UTF-16 (PowerShell's ``>``, Windows Notepad) with or
-    without one; else, as a guess, GB 18030, which holds GBK; else Latin-1, which any bytes are.
+    UTF-8 or UTF-16 (PowerShell's ``>``, Windows Notepad), each with or without a byte-order mark;
+    otherwise, as a guess, GB 18030, which includes GBK; otherwise Latin-1, which fits any bytes.
     """
     for mark, encoding in ((codecs.BOM_UTF8, "utf-8-sig"), *_UTF16_MARKS):
         if data.startswith(mark):
@@ -290,25 +289,25 @@ GUESSES = ("gb18030", "latin-1")
 
 
 def _in_pairs(data: bytes) -> bool:
-    """Whether bytes beyond ASCII mostly follow each other, as in GBK; in Latin-1 most do not."""
+    """Whether non-ASCII bytes are mostly adjacent, as in GBK; in Latin-1 most stand alone."""
     runs = [len(run) for run in re.findall(rb"[\x80-\xff]+", data)]
     return sum(run for run in runs if run > 1) > runs.count(1)
 
 
 def decode_names(names: Iterable[bytes]) -> list[str]:
-    """Names of one file, which are all in one encoding; see `decode_text`."""
+    """Decode the names in one file, which share one encoding; see `encoding_of`."""
     names = list(names)
     encoding = encoding_of(b"\n".join(names))
     return [name.decode(encoding, errors="replace") for name in names]
 
 
 def text_lines(text: str) -> list[str]:
-    """The lines of a text file. Python parts them at characters, too, that a name may hold."""
+    """The lines of a text; `str.splitlines` also splits at characters that a name may contain."""
     return re.split(r"\r*\n|\r", text)
 
 
 def is_text(text: str) -> bool:
-    """Whether decoded text is text, and not what the bytes of another kind of file say."""
+    """Whether decoded text is really text, and not a binary file."""
     return not _CONTROL.search(text)
 
 
@@ -317,7 +316,7 @@ _UTF16_MARKS = ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")
 
 
 def bytes_in_words(count: int) -> str:
-    """Bytes as one reads them: ``512 bytes``, ``2.4 MB``, ``13 GB``."""
+    """A size in bytes, for people: ``512 bytes``, ``2.4 MB``, ``13 GB``."""
     value, unit = float(count), "bytes"
     for larger in ("kB", "MB", "GB", "TB"):
         if value < 1000:

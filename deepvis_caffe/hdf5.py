@@ -1,6 +1,6 @@
-"""HDF5 files that may hold anything: opened, listed, and each dataset checked before it is read.
+"""Untrusted HDF5 files: open, list, and check each dataset before reading it.
 
-h5py allocates what a dataset's shape claims, and fills what is not in the file with zeros.
+h5py allocates whatever a dataset's shape claims, and fills with zeros what the file lacks.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ def open_hdf5(path: Path) -> Any:
     Raises
     ------
     OSError
-        It cannot be opened, or is no HDF5 file.
+        It cannot be opened, or is not an HDF5 file.
     """
-    import h5py  # only where such a file is read
+    import h5py  # only when such a file is read
 
-    open_file(path).close()  # it is there, and is a file
+    open_file(path).close()  # raises unless it is a regular file
     return h5py.File(path, "r")
 
 
 def datasets(group: Any) -> dict[str | bytes, Any]:
-    """The datasets below a group by name; a name that is no UTF-8 is bytes."""
+    """The datasets below a group by name; a name that is not UTF-8 is bytes."""
     import h5py
 
     found: dict[str | bytes, Any] = {}
@@ -42,21 +42,22 @@ def datasets(group: Any) -> dict[str | bytes, Any]:
 
 
 def check_dataset(dataset: Any, path: Path) -> None:
-    """Check that a dataset holds numbers, and not more of them than its file can.
+    """Check that a dataset holds numbers, and no more than its file can contain.
 
     Raises
     ------
     ValueError
-        It does not; or its values are in other files.
+        It does not, or its values are in other files.
     """
     where = f"dataset {dataset.name!r}"
     if dataset.shape is None:
         raise ValueError(f"{where} is empty")
     if dataset.dtype.kind not in "buif":
-        raise ValueError(f"{where} holds {dataset.dtype} values, and no numbers")
+        raise ValueError(f"{where} holds {dataset.dtype} values, not numbers")
     if dataset.is_virtual or dataset.external:
         raise ValueError(f"the values of {where} are in other files, which are not read")
-    claimed = max(math.prod(dataset.shape), math.prod(dataset.chunks or (0,)))  # a chunk is whole
+    # h5py reads whole chunks, even where the dataset is smaller than one.
+    claimed = max(math.prod(dataset.shape), math.prod(dataset.chunks or (0,)))
     claimed *= dataset.dtype.itemsize
     stored, length = dataset.id.get_storage_size(), path.stat().st_size
     possible = min(stored, length) * (COMPRESSION if dataset.chunks else 1)

@@ -27,8 +27,8 @@ from deepvis_caffe.npy import Npz, read_npy
 Picture = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
-SUFFIXES = (".png", ".jpg", ".jpeg")  # that we write
-# Those of which every build of OpenCV reads the files, those that Pillow may read, and numpy's.
+SUFFIXES = (".png", ".jpg", ".jpeg")  # formats that we write
+# Formats that every build of OpenCV reads, that Pillow may read, and numpy's.
 IMAGE_SUFFIXES = frozenset(
     (
         *(".bmp", ".jpe", ".jpeg", ".jfif", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm"),
@@ -40,7 +40,7 @@ _IMAGE_STARTS = (
     *(b"P1\n", b"P2\n", b"P3\n", b"P4\n", b"P5\n", b"P6\n", b"\x93NUMPY"),
 )
 
-LEGIBLE = 192  # pixels; a net of 28 x 28 would make stamps
+LEGIBLE = 192  # pixels; pictures of a 28 x 28 net would be tiny
 _SAMPLES = {
     "astronaut": "astronaut.png",
     "chelsea": "chelsea.png",
@@ -74,17 +74,17 @@ def read_image(
     source
         A path, or the bytes of an image file.
     shrink
-        2 or 4 to read it at a half or a quarter of its height and width, averaged. That saves most
-        of the work for a JPEG, whose decoder then skips the finer detail.
+        2 or 4 to read it at a half or a quarter of its height and width, averaged. For a JPEG this
+        saves most of the work, because the decoder skips the finer detail.
     megapixels
-        The largest picture that is read, in millions of pixels, as its header claims them.
+        The largest picture to read, in millions of pixels, as claimed by its header.
 
     Returns
     -------
     ndarray
         (H, W, 3), RGB, uint8. Gray pictures get three equal channels, alpha is dropped, 16-bit
-        pictures keep their upper 8 bits, the EXIF orientation is applied, and of several frames or
-        pages it is the first one.
+        pictures keep their upper 8 bits, the EXIF orientation is applied, and only the first of
+        several frames or pages is read.
 
     Raises
     ------
@@ -109,13 +109,13 @@ def read_image(
         raise ImageError(f"cannot read {where}: {error.err}") from error
     if decoded is None:
         return np.asarray(decode_other(content, where), np.uint8)
-    if direct is None:  # a copy through a reversed view takes ten times as long
+    if direct is None:  # copying a reversed view would take ten times as long
         decoded = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
     return np.asarray(decoded, np.uint8)
 
 
 def image_content(source: str | os.PathLike[str] | bytes) -> tuple[str, bytes]:
-    """What an image is, for messages, and the bytes of its file.
+    """An image's name for messages, and the bytes of its file.
 
     Raises
     ------
@@ -138,12 +138,12 @@ def image_content(source: str | os.PathLike[str] | bytes) -> tuple[str, bytes]:
 
 
 def check_image_size(content: bytes, where: str, megapixels: float) -> None:
-    """`ImageError` where the header of an image claims more than so many millions of pixels.
+    """Raise `ImageError` if an image's header claims more than `megapixels` million pixels.
 
     Parameters
     ----------
     where
-        What it is, for messages.
+        What the image is, for messages.
     """
     try:
         check_size(content, megapixels)
@@ -167,14 +167,14 @@ def _what_it_is(content: bytes) -> str:
 
 
 def decode_other(content: bytes, where: str, rgb: bool = True) -> NDArray[Any]:
-    """Decode a picture with Pillow: the formats that this build of OpenCV lacks.
+    """Decode with Pillow a picture that this build of OpenCV cannot.
 
     Parameters
     ----------
     where
-        What it is, for messages.
+        What the picture is, for messages.
     rgb
-        Whether it becomes RGB; otherwise it keeps its channels.
+        Whether to convert it to RGB; otherwise it keeps its channels.
 
     Raises
     ------
@@ -189,12 +189,12 @@ def decode_other(content: bytes, where: str, rgb: bool = True) -> NDArray[Any]:
             if rgb or upright.mode not in ("L", "LA", "RGB", "RGBA", "I;16"):
                 upright = upright.convert("RGB")
             return np.asarray(upright)
-    except Exception as error:  # whatever a decoder raises at a damaged file
+    except Exception as error:  # whatever a decoder raises on a damaged file
         raise ImageError(f"cannot read {where}: {_what_it_is(content)}") from error
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file is an image by its ending, or if it has none, by its first bytes."""
+    """Whether a file is an image, by its suffix, or without one, by its first bytes."""
     if path.suffix:
         return path.suffix.lower() in IMAGE_SUFFIXES
     try:
@@ -214,25 +214,25 @@ def is_tiff(content: bytes) -> bool:
 
 
 def is_array(content: bytes) -> bool:
-    """Whether these bytes are numpy's, an ``.npy`` or an ``.npz``."""
+    """Whether these bytes are a ``.npy`` or ``.npz`` file."""
     return content.startswith((b"\x93NUMPY", b"PK\x03\x04"))
 
 
 def read_array(content: bytes, where: str, megapixels: float = MEGAPIXELS) -> NDArray[Any]:
-    """The array in the bytes of an ``.npy``; of an ``.npz``, the first one of two axes or more.
+    """The array in the bytes of a ``.npy``; of a ``.npz``, the first one of two axes or more.
 
     Parameters
     ----------
     where
-        What it is, for messages.
+        What the file is, for messages.
     megapixels
-        It may have as many bytes as a picture of so many millions of pixels.
+        The file may have as many bytes as a picture of this many million pixels.
 
     Returns
     -------
     ndarray
-        uint8 or uint16 as they are; other whole numbers from 0 to 255 as uint8; booleans as black
-        and white; all others as float32.
+        uint8 and uint16 unchanged; other integers from 0 to 255 as uint8; booleans as black and
+        white; all others as float32.
 
     Raises
     ------
@@ -278,7 +278,7 @@ def is_whole(path: Path) -> bool:
 
 
 def write_image(path: str | os.PathLike[str], image: Picture, quality: int = 95) -> Path:
-    """Write a picture completely or not at all; missing parent folders are created.
+    """Write a picture atomically; missing parent folders are created.
 
     Parameters
     ----------
@@ -292,7 +292,7 @@ def write_image(path: str | os.PathLike[str], image: Picture, quality: int = 95)
     Raises
     ------
     ImageError
-        The ending, shape or type is another, or the file cannot be written.
+        The suffix, shape or type is not one of these, or the file cannot be written.
     """
     import cv2
 
@@ -319,9 +319,9 @@ def write_image(path: str | os.PathLike[str], image: Picture, quality: int = 95)
 
 
 def legible(picture: Picture) -> Picture:
-    """A picture, (H, W, C), whose longer side has at least 192 pixels: small ones become blocks.
+    """Enlarge a small picture, (H, W, C), until its longer side has at least 192 pixels.
 
-    A whole factor keeps every pixel a square of one color.
+    The factor is an integer, so every pixel becomes a square of one color.
     """
     grow = max(1, math.ceil(LEGIBLE / max(picture.shape[:2])))
     return picture.repeat(grow, axis=0).repeat(grow, axis=1)
@@ -337,7 +337,7 @@ def encode_png(image: Picture) -> bytes:
 def encode_jpeg(image: Picture, quality: int = 90) -> bytes:
     """A picture, (H, W, 3) RGB uint8, as the bytes of a JPEG file.
 
-    Colors keep their full resolution: at half of it, colored letters and maps turn gray.
+    Without chroma subsampling, which would turn colored letters and maps gray.
     """
     import cv2
 
@@ -351,8 +351,8 @@ def encode_jpeg(image: Picture, quality: int = 90) -> bytes:
 def resize_image(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
     """Resize to exactly (height, width), without aliasing.
 
-    An axis that shrinks is averaged over the area of each new pixel; an axis that grows is
-    interpolated linearly.
+    An axis that shrinks is averaged over the area of each new pixel; one that grows is interpolated
+    linearly.
 
     Parameters
     ----------
@@ -385,7 +385,7 @@ def sample_images(more: bool = False) -> tuple[str, ...]:
 
 
 def sample_image(name: str = "chelsea") -> Picture:
-    """A photograph from scikit-image's data, for first tries.
+    """A photograph from scikit-image's data, to try things out.
 
     Parameters
     ----------
@@ -395,7 +395,7 @@ def sample_image(name: str = "chelsea") -> Picture:
     files = _SAMPLES | _MORE
     if name not in files:
         raise UnknownNameError("sample image", name, files)
-    found = importlib.util.find_spec("skimage")  # found, not imported: that takes a second
+    found = importlib.util.find_spec("skimage")  # importing it would take a second
     if found is None or found.origin is None:
         raise ImageError("sample images come with scikit-image: pip install scikit-image")
     return read_image(Path(found.origin).parent / "data" / files[name])
@@ -408,7 +408,7 @@ def _keep_axes(before: NDArray[Any], after: NDArray[Any]) -> NDArray[Any]:
 
 @contextmanager
 def opencv_threads(count: int) -> Iterator[None]:
-    """Within the block, OpenCV uses so many threads for each picture, in the whole process."""
+    """Within the block, OpenCV uses `count` threads, in the whole process."""
     import cv2
 
     before = cv2.getNumThreads()

@@ -1,7 +1,7 @@
-"""Images of any number of channels from files: ``(file, channels) -> (H, W, C)``.
+"""Read images with any number of channels: ``(file, channels) -> (H, W, C)``.
 
 For nets whose input is not gray or RGB: PNG with alpha, TIFF with several bands or pages, and
-numpy's ``.npy`` and ``.npz``. `deepvis_caffe.image` reads pictures, which are RGB.
+numpy's ``.npy`` and ``.npz``. `deepvis_caffe.image` reads RGB pictures.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from deepvis_caffe.image import (
 from deepvis_caffe.image_size import tiff_pages
 from deepvis_caffe.limits import MEGAPIXELS
 
-RGB = (1, 3)  # numbers of channels that every picture can be turned into
+RGB = (1, 3)  # numbers of channels that every picture can be converted to
 
 
 def read_channels(
@@ -38,31 +38,31 @@ def read_channels(
     shrink: Literal[1, 2, 4] = 1,
     megapixels: float = MEGAPIXELS,
 ) -> NDArray[Any]:
-    """Read an image for an input of so many channels, as `Preprocessor` takes it.
+    """Read an image for an input of `channels` channels, in the form that `Preprocessor` takes.
 
     Parameters
     ----------
     source
         A path, or the bytes of an image file.
     channels
-        Of the net's input. For 1 and 3, pictures are read as RGB, and alpha is dropped.
+        Channels of the net's input. For 1 and 3, pictures are read as RGB and alpha is dropped.
     shrink
         As for `read_image`; only for pictures that are read as RGB.
     megapixels
-        The largest image that is read, in millions of pixels of `limits.BYTES_PER_PIXEL` bytes.
+        The largest image to read, in millions of pixels of `limits.BYTES_PER_PIXEL` bytes.
 
     Returns
     -------
     ndarray
-        (H, W, C). Pictures and whole numbers of at most 255 are uint8, 16-bit ones uint16, all
-        other numbers float32, as they are. C is the number of channels that the file has, and
-        equals `channels` where the file can be read so: an array may be (H, W, C) or (C, H, W), and
-        the pages of a TIFF are channels.
+        (H, W, C). Pictures and integers up to 255 are uint8, 16-bit ones uint16, all others
+        float32; values are not scaled. C is the file's number of channels; it equals `channels`
+        where the file can be read that way: an array may be (H, W, C) or (C, H, W), and the pages
+        of a TIFF are channels.
 
     Raises
     ------
     ImageError
-        There is no such file, it cannot be read, it is larger, or an array of another shape.
+        There is no such file, it cannot be read, it is larger, or its array has the wrong shape.
     """
     where, content = image_content(source)
     if is_array(content):
@@ -77,15 +77,15 @@ def read_channels(
 
 
 def channels_last(array: NDArray[Any], channels: int, where: str) -> NDArray[Any]:
-    """An array of an image as (H, W, C).
+    """An image array as (H, W, C).
 
     Parameters
     ----------
     array
-        (H, W), (H, W, C), (C, H, W), or pages of one of those; leading axes of size 1 do not count.
+        (H, W), (H, W, C), (C, H, W), or pages of one of those; leading axes of size 1 are dropped.
     channels
-        How many are wanted, which tells where they are. For an input of 1 or 3 an array may have
-        1, 3 or 4, as pictures have.
+        The number of channels wanted, which tells which axis they are on. For an input of 1 or 3
+        channels an array may have 1, 3 or 4, like a picture.
     where
         What the array is, for messages.
 
@@ -110,7 +110,7 @@ def channels_last(array: NDArray[Any], channels: int, where: str) -> NDArray[Any
                 return array
             if array.shape[0] == one:
                 return array.transpose(1, 2, 0)
-    if array.ndim == 3 and array.shape[2] in (1, 2, 3, 4):  # a picture: what it lacks is said later
+    if array.ndim == 3 and array.shape[2] in (1, 2, 3, 4):  # a picture; the caller checks channels
         return array
     raise ImageError(
         f"{where} has shape {shape}; the net's input has {channels} channels, so expected (height, "
@@ -119,7 +119,7 @@ def channels_last(array: NDArray[Any], channels: int, where: str) -> NDArray[Any
 
 
 def as_rgb(image: NDArray[Any]) -> Picture:
-    """An image of any type and number of channels as a picture to look at: its first three."""
+    """An image of any type and number of channels as a picture for display: its first three."""
     if image.ndim == 2:
         image = image[..., np.newaxis]
     if image.dtype == np.uint16:
@@ -131,14 +131,14 @@ def as_rgb(image: NDArray[Any]) -> Picture:
 
 
 def decode_unchanged(content: bytes, channels: int, where: str) -> NDArray[Any]:
-    """Decode a picture with the channels and the depth that its file has, gray, RGB or RGBA.
+    """Decode a picture with the channels and the depth of its file, as gray, RGB or RGBA.
 
     Parameters
     ----------
     channels
-        How many are wanted; only for 2, an alpha beside gray is kept apart.
+        The number of channels wanted; only for 2, gray with alpha stays two channels.
     where
-        What it is, for messages.
+        What the picture is, for messages.
 
     Returns
     -------
@@ -153,8 +153,8 @@ def decode_unchanged(content: bytes, channels: int, where: str) -> NDArray[Any]:
     import cv2
 
     found = None
-    if channels != 2:  # of gray and alpha OpenCV makes four
-        with suppress(cv2.error):  # at some damaged files
+    if channels != 2:  # OpenCV turns gray with alpha into four channels
+        with suppress(cv2.error):  # raised for some damaged files
             found = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if found is None:
         return decode_other(content, where, rgb=False)
@@ -167,7 +167,7 @@ def decode_unchanged(content: bytes, channels: int, where: str) -> NDArray[Any]:
 def _tiff(content: bytes) -> NDArray[Any] | None:
     """All bands and pages of a TIFF; None if it has to be read as a picture.
 
-    Pages of another shape or type than the first one, such as thumbnails, do not count.
+    Pages whose shape or type differs from the first one, such as thumbnails, are left out.
     """
     import tifffile
 
@@ -178,7 +178,7 @@ def _tiff(content: bytes) -> NDArray[Any] | None:
             first = pages[0]
             alike = [p for p in pages if (p.shape, p.dtype) == (first.shape, first.dtype)]
             return np.stack([page.asarray() for page in alike])
-    except Exception:  # a compression that it lacks, or whatever it raises at a damaged file
+    except Exception:  # an unsupported compression, or whatever it raises on a damaged file
         return _opencv_pages(content)
 
 

@@ -1,6 +1,6 @@
-"""The size that an image file claims, read from its header: ``bytes -> (height, width)``.
+"""The size that an image file's header claims: ``bytes -> (height, width)``.
 
-A decoder allocates what the header claims, and a hundred bytes can claim gigabytes.
+Decoders allocate what the header claims, and a hundred bytes can claim gigabytes.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ START_OF_SCAN = 0xDA
 END_OF_IMAGE = 0xD9
 START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
-NO_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))  # markers that no length follows
+NO_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))  # markers without a length field
 HEIF = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
 _PILLOW_FORMATS = "PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "HEIF", "JPEG2000", "PPM"
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
-MOST_PAGES = 4096  # of a TIFF; each is an entry in a chain that may go round in circles
+MOST_PAGES = 4096  # of a TIFF, whose pages are a linked list that may have a cycle
 _WIDTH, _HEIGHT, _BITS, _SAMPLES, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 258, 277, 322, 323
-_DEPTH = 32997  # of a volume: what a page has of such images
-_INTEGERS = {1: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}  # bytes, by the type of a TIFF's entry
+_DEPTH = 32997  # slices in one page, for a volume
+_INTEGERS = {1: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}  # bytes of each integer type in a TIFF
 
 
 class Size(NamedTuple):
-    """What an image file claims.
+    """The size that an image file claims.
 
     Attributes
     ----------
     height, width
-        Pixels.
+        In pixels.
     nbytes
-        All that is decoded.
+        Bytes of the whole decoded image.
     scans
         How often a decoder passes over all pixels.
     """
@@ -50,7 +50,7 @@ class Size(NamedTuple):
 
 
 def check_size(content: bytes, megapixels: float = MEGAPIXELS) -> None:
-    """Refuse an image that is larger than so many millions of pixels, before it is decoded.
+    """Reject an image of more than `megapixels` million pixels before it is decoded.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def check_claim(size: Size, megapixels: float) -> None:
 
 
 def check_pixels(height: int, width: int, nbytes: int, megapixels: float) -> None:
-    """`ImageError` where an image of this size is larger than so many millions of pixels."""
+    """Raise `ImageError` for an image of more than `megapixels` million pixels."""
     if min(height, width) < 1:
         raise ImageError(f"not an image: it says that it has {height} x {width} pixels")
     if height * width > megapixels * 1e6:
@@ -93,7 +93,7 @@ def check_pixels(height: int, width: int, nbytes: int, megapixels: float) -> Non
 
 
 def declared_size(content: bytes) -> Size | None:
-    """The size in the header of an image file; None where there is none that is known."""
+    """The size in the header of an image file; None if the format is unknown or damaged."""
     if content.startswith(b"\xff\xd8"):
         return _jpeg(content)
     if content.startswith(b"\x89PNG"):
@@ -108,7 +108,7 @@ def declared_size(content: bytes) -> Size | None:
 
 
 def jpeg_segments(jpeg: bytes) -> Iterator[tuple[int, int]]:
-    """The marker and offset of each segment; as in libjpeg, what is between them is passed over."""
+    """The marker and offset of each segment; as in libjpeg, bytes between segments are skipped."""
     at = 2
     while at >= 0 and at + 4 <= len(jpeg):
         if jpeg[at] != 0xFF:
@@ -123,10 +123,10 @@ def jpeg_segments(jpeg: bytes) -> Iterator[tuple[int, int]]:
 
 
 def tiff_pages(content: bytes) -> Iterator[dict[int, int]]:
-    """The pages of a TIFF: of each its whole numbers by tag, the first one where there are several.
+    """The integer tags of each page of a TIFF; of several values, the first one.
 
-    Each is the next one in a chain, which ends where it leaves the file or comes back to itself.
-    Pages of a proper file do not overlap, so that reading all of them reads the file once.
+    Pages are a linked list. It ends where it leaves the file or closes a cycle. The pages of a
+    valid file do not overlap, so reading stops once they add up to more than the file's length.
     """
     order, big = ("little" if content[:1] == b"I" else "big"), content[2:4] in (b"+\0", b"\0+")
     number = lambda at, size: int.from_bytes(content[at : at + size], order)  # type: ignore[arg-type]  # noqa: E731
@@ -151,7 +151,7 @@ def tiff_pages(content: bytes) -> Iterator[dict[int, int]]:
 
 
 def pillow_formats(content: bytes) -> list[str]:
-    """The formats that Pillow may read these bytes in; others run other programs."""
+    """The formats that Pillow may try on these bytes; others would start external programs."""
     from PIL import Image
 
     if brand(content) in HEIF and importlib.util.find_spec("pillow_heif"):
@@ -163,7 +163,7 @@ def pillow_formats(content: bytes) -> list[str]:
 
 
 def brand(content: bytes) -> bytes:
-    """Which of the formats that share HEIF's container it is; empty for all others."""
+    """The brand of a file in the ISO container, which HEIC and AVIF share; otherwise empty."""
     return content[8:12] if content[4:8] == b"ftyp" else b""
 
 
@@ -171,7 +171,7 @@ def brand(content: bytes) -> bytes:
 
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # in a scan's data: not 0xff itself, no restart
 _NUMBER = rb"[0-9]{1,9}"
-_TEXT_HEADERS = tuple(  # of formats that OpenCV reads, and Pillow does not
+_TEXT_HEADERS = tuple(  # of formats that OpenCV reads but Pillow does not
     re.compile(pattern, re.DOTALL)
     for pattern in (
         rb"#\?(?:RADIANCE|RGBE)\n.*?\n-Y (?P<height>%b) \+X (?P<width>%b)\n" % ((_NUMBER,) * 2),
@@ -229,22 +229,22 @@ def _by_pillow(content: bytes) -> Size | None:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that it is large: so it is said here
+            warnings.simplefilter("ignore")  # about large images: we check the size ourselves
             with Image.open(io.BytesIO(content), formats=pillow_formats(content)) as image:
                 width, height = image.size
     except Image.DecompressionBombError:
         return Size(2**31, 2**31, 2**62)
-    except Exception:  # whatever a decoder raises at a damaged file
+    except Exception:  # whatever a decoder raises on a damaged file
         return None
     return Size(height, width, height * width * 4)
 
 
 def _tiff(content: bytes) -> Size | None:
-    """The largest page of a TIFF, and the bytes of all of them."""
+    """The size of a TIFF's largest page, and the bytes of all pages."""
     largest, nbytes = (0, 0), 0
     for tags in tiff_pages(content):
         height, width = tags.get(_HEIGHT, 0), tags.get(_WIDTH, 0)
-        # A decoder allocates whole tiles, too.
+        # A decoder also allocates whole tiles.
         tile = tags.get(_TILE_WIDTH, 0) * tags.get(_TILE_HEIGHT, 0)
         largest = max(largest, (height, width), key=lambda one: one[0] * one[1])
         layers = max(tags.get(_SAMPLES, 1), 1) * max(tags.get(_DEPTH, 1), 1)

@@ -1,15 +1,15 @@
-"""How much memory this machine has, and how much of it is to be had."""
+"""How much memory this machine has, and how much of it is available."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-_LIMITS = (  # of a container: today's Linux, and before
+_LIMITS = (  # of a container: cgroup v2 and v1
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
-_CONTAINER = tuple(  # the limit, what is in use, and of what kind; today's Linux, and before
+_CONTAINER = tuple(  # limit, usage and statistics; cgroup v2 and v1
     tuple(Path("/sys/fs/cgroup") / name for name in names)
     for names in (
         ("memory.max", "memory.current", "memory.stat"),
@@ -23,7 +23,7 @@ _CONTAINER = tuple(  # the limit, what is in use, and of what kind; today's Linu
 
 
 def machine_memory() -> int | None:
-    """Bytes of memory, or of a container's limit on it; None where the system does not tell."""
+    """Bytes of memory, or a container's lower limit; None where the system does not tell."""
     try:
         found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     except (AttributeError, OSError, ValueError):  # Windows
@@ -37,10 +37,10 @@ def machine_memory() -> int | None:
 
 
 def free_memory() -> int | None:
-    """Bytes that this process can have; None where the system does not tell.
+    """Bytes that this process can still allocate; None where the system does not tell.
 
-    What Linux keeps files cached in counts, as it is given up when memory is asked for. So do the
-    limits of a container and of this process (``ulimit -v``), less what is in use.
+    Linux's page cache counts as free, because it is released on demand. The limits of a container
+    and of this process (``ulimit -v``), less what is in use, are respected.
     """
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
@@ -61,14 +61,14 @@ def free_memory() -> int | None:
 
 
 def _files_cached(statistics: Path) -> int:
-    """Bytes of a container's memory that hold files, and are given up when they are needed."""
+    """Bytes of a container's page cache, which is released on demand."""
     lines = statistics.read_text(encoding="ascii").splitlines()
     kinds = dict(line.split()[:2] for line in lines if len(line.split()) == 2)
     return sum(int(kinds.get(kind, 0)) for kind in ("inactive_file", "active_file"))
 
 
 def _left_of_address_space() -> int | None:
-    """Bytes up to the limit on this process's address space; None where it has none."""
+    """Bytes left below this process's address space limit; None where it has none."""
     try:
         import resource
     except ImportError:  # Windows

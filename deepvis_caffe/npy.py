@@ -1,6 +1,6 @@
-"""numpy's files: ``.npy`` and ``.npz``, whose headers are checked before anything is allocated.
+"""numpy's ``.npy`` and ``.npz`` files, whose headers are checked before anything is allocated.
 
-`numpy.load` allocates what a header claims, and lets out whatever Python's own parser raises at a
+`numpy.load` allocates what a header claims, and passes on whatever Python's own parser raises on a
 damaged one.
 """
 
@@ -23,7 +23,7 @@ MAGIC = b"\x93NUMPY"
 
 
 class ArrayFileError(ValueError):
-    """The bytes are no array, or fewer than their header claims."""
+    """The bytes are not an array, or fewer than their header claims."""
 
 
 def read_npy(data: bytes) -> NDArray[np.generic]:
@@ -77,21 +77,22 @@ def read_npy_file(path: Path) -> NDArray[np.generic]:
 
 
 class Npz(Mapping[str, NDArray[np.generic]]):
-    """The arrays of a ``.npz`` file by name, each read when it is asked for; close it after use.
+    """The arrays of a ``.npz`` file by name, each read on access; close it after use.
 
     Parameters
     ----------
     source
         Its path or its bytes.
     most
-        Bytes that all arrays together may have.
+        The most bytes that all arrays together may have.
 
     Raises
     ------
     OSError
         It cannot be read.
     ArrayFileError
-        It is no ``.npz``, or its arrays are larger than they can be or may be.
+        It is not a ``.npz``, or its arrays claim more bytes than such a file can hold or than
+        `most`.
     """
 
     def __init__(self, source: Path | bytes, most: int = ARRAY_FILE) -> None:
@@ -106,7 +107,7 @@ class Npz(Mapping[str, NDArray[np.generic]]):
             raise
         except Exception as error:  # whatever zipfile raises at a damaged file
             self._file.close()
-            raise ArrayFileError(f"it is no .npz, or damaged: {error}") from error
+            raise ArrayFileError(f"it is not a .npz file, or is damaged: {error}") from error
         self._parts = {part.filename.removesuffix(".npy"): part for part in parts}
         claimed = sum(part.file_size for part in self._parts.values())
         length = self._file.seek(0, io.SEEK_END)

@@ -1,27 +1,27 @@
-"""Progress of long work: the callback that reports it, and a meter that adds up its parts."""
+"""Progress of long work: the callback that receives it, and a meter that adds up its parts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-# Called with what is done and with the total; a total that is not known is None.
+# Called with the amount done and the total, which is None if it is not known.
 ProgressCallback = Callable[[int, int | None], None]
 
 
 class ProgressMeter:
-    """Adds up what each part of some work has done, and reports the sum.
+    """Adds up the progress of all parts of some work, and reports the sum.
 
-    It never counts backwards: a part that starts again, because the process that ran it died, is
-    not reported until it has passed the point that it had reached before.
+    It never counts backwards: a part that starts again because its process died is not reported
+    until it has passed the point that it reached before.
 
     Parameters
     ----------
     progress
-        Called with the sum and the total whenever the sum grows; None to report to nobody.
+        Called with the sum and the total whenever the sum grows; None for no reports.
     sizes
         How much there is to do in each part.
     before
-        How much was done before the first part; it counts in both numbers.
+        How much was done before the first part; it is added to the sum and the total.
     """
 
     def __init__(
@@ -40,10 +40,10 @@ class ProgressMeter:
             self.report()
 
     def finish(self, part: int) -> None:
-        """Note that all of a part is done, even where it ended before its last step."""
+        """Note that a part is complete, even if it stopped before its last step."""
         self.update(part, self._sizes[part])
 
     def report(self) -> None:
-        """Report what is done now."""
+        """Report the progress now."""
         if self._progress:
             self._progress(self._done, self._total)

@@ -1,4 +1,4 @@
-"""What comes with the package: prototxts, labels, the table of models; and optional parts."""
+"""Files that ship with the package (prototxts, labels, the table of models); optional extras."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from deepvis_caffe.errors import UnknownNameError
 
 
 def resource(folder: str, name: str) -> Path:
-    """The path of a file that comes with the package.
+    """The path of a file that ships with the package.
 
     Parameters
     ----------
@@ -33,9 +33,9 @@ def resource(folder: str, name: str) -> Path:
 
 
 def pip_install(extra: str) -> str:
-    """The command that adds an optional part of the package, such as ``"torch"``.
+    """The command that installs an extra of the package, such as ``"torch"``.
 
-    In a clone of the repository it names the clone: no package index need have the package.
+    In a clone of the repository it installs from the clone, which needs no package index.
     """
     clone = Path(__file__).resolve().parents[1]
     if (clone / "setup.py").is_file():

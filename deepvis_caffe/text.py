@@ -1,8 +1,8 @@
 """Lines of text as masks: ``(line, size) -> (height, width) uint8``, 255 where there is ink.
 
-The font is Pillow's own TrueType font, which every machine has. Lines with letters that it lacks
-are drawn by OpenCV from 5.0 on, which has a font for all scripts. Before that, accents are dropped
-and every other missing letter becomes a ``?``.
+The font is the TrueType font that comes with Pillow. Lines with characters that it lacks are drawn
+by OpenCV 5.0 or later, which has a font for all scripts. With an older OpenCV, accents are dropped
+and every other missing character becomes a ``?``.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 Ink = NDArray[np.uint8]
 
-FINE = 4  # text is drawn so many times larger, and then averaged
+FINE = 4  # text is drawn this many times larger, then averaged
 SIMPLER = str.maketrans("×–—\u00a0", "x-- ")
-FACE = frozenset(map(chr, range(32, 127))) | frozenset("©«°±´·»‘’“”…‹›™")  # the letters it has
+FACE = frozenset(map(chr, range(32, 127))) | frozenset("©«°±´·»‘’“”…‹›™")  # the font's characters
 
 
 def plain_text(text: str) -> str:
-    """`text` in letters that the font has: accents are dropped, other letters become ``?``."""
+    """`text` in the font's characters: accents are dropped, other characters become ``?``."""
     text = text.translate(SIMPLER).replace("ß", "ss")
     bare = (
         c if c in FACE else unicodedata.normalize("NFKD", c)
@@ -56,7 +56,7 @@ def text_width(text: str, size: int) -> int:
 
 @lru_cache(maxsize=8192)
 def cut(text: str, size: int, width: int) -> str:
-    """As much of one line as fits into `width` pixels; two dots mark that it was cut."""
+    """As much of one line as fits into `width` pixels; two dots mark a cut."""
     if text_width(text, size) <= width:
         return text
     while text and text_width(text.rstrip() + "..", size) > width:
@@ -84,8 +84,7 @@ def line_ink(text: str, size: int, bold: bool = False) -> Ink:
     Returns
     -------
     ndarray
-        (round(1.4 size), width + 2), uint8, 255 where a pixel is all ink. It is cached and
-        read-only.
+        (round(1.4 size), width + 2), uint8, 255 where a pixel is all ink; cached and read-only.
     """
     height, width = line_height(size), text_width(text, size) + 2
     ink = _foreign_ink(text, size, height, width) if _is_foreign(text) else None
@@ -121,7 +120,7 @@ def _foreign_ink(text: str, size: int, height: int, width: int) -> Ink:
 
 
 def _is_foreign(text: str) -> bool:
-    """Whether OpenCV has to draw it, and is able to."""
+    """Whether the text needs OpenCV's font, and OpenCV has it."""
     letters = frozenset(text.translate(SIMPLER))
     return not letters <= FACE and _foreign_face() is not None
 

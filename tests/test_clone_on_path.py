@@ -1,4 +1,4 @@
-"""The package is found from the folder that holds the clone, whose name is the package's."""
+"""The package is found from the clone's parent folder, although both have the same name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The notebooks run from start to end, and what they show is a picture."""
+"""The notebooks run from start to end, and show pictures."""
 
 from __future__ import annotations
 

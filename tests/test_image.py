@@ -1,4 +1,4 @@
-"""Pictures in and out. Oracles: pixels made by hand, and files encoded by other code than ours."""
+"""Reading and writing pictures. Oracles: pixels made by hand, and files encoded by other code."""
 
 import struct
 import sys
@@ -71,14 +71,14 @@ def test_exif_orientation_is_applied():
         (png(PIXELS)[:40], "damaged"),
     ],
 )
-def test_what_is_no_picture_is_said_in_words(tmp_path, content, words):
+def test_what_is_not_a_picture_is_a_clear_error(tmp_path, content, words):
     (tmp_path / "bad.png").write_bytes(content)
     with pytest.raises(ImageError, match=words) as caught:
         read_image(tmp_path / "bad.png")
     assert "bad.png" in str(caught.value)
 
 
-def test_a_missing_file_and_a_folder_are_said_in_words(tmp_path):
+def test_a_missing_file_and_a_folder_give_clear_errors(tmp_path):
     with pytest.raises(ImageError, match=r"no image at .*none\.png: there is no such file"):
         read_image(tmp_path / "none.png")
     with pytest.raises(ImageError, match="cannot read the image"):
@@ -117,7 +117,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_no_rest(tmp_path, monkeypa
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
 
 
-def test_an_unwritable_folder_is_said_in_words(tmp_path):
+def test_an_unwritable_folder_is_a_clear_error(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ImageError, match="choose another folder"):
         write_image(tmp_path / "file" / "a.png", PIXELS)
@@ -132,7 +132,7 @@ def test_an_unwritable_folder_is_said_in_words(tmp_path):
         ("a.png", PIXELS[:0], "no pixels"),
     ],
 )
-def test_what_cannot_be_written_is_said_in_words(tmp_path, name, image, words):
+def test_what_cannot_be_written_is_a_clear_error(tmp_path, name, image, words):
     with pytest.raises(ImageError, match=words):
         write_image(tmp_path / name, image)
     assert not list(tmp_path.iterdir())

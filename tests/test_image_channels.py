@@ -16,6 +16,7 @@ from deepvis_caffe.image import is_image, read_image
 from deepvis_caffe.image_channels import as_rgb, channels_last, read_channels
 
 RNG = np.random.default_rng(0)
+AVIF = b"\0\0\0\x18ftypavif\0\0\0\0mif1avif" + bytes(40)  # how such a file begins
 
 
 def levels(*shape: int, dtype: type = np.uint8) -> np.ndarray:
@@ -93,7 +94,7 @@ def test_a_tiff_with_a_compression_that_only_opencv_reads(tmp_path: Path) -> Non
     np.testing.assert_array_equal(read_channels(path, 5), np.dstack(pages))
 
 
-def test_a_reduced_copy_behind_the_pages_of_a_tiff_is_no_channel() -> None:
+def test_a_thumbnail_after_the_pages_of_a_tiff_is_not_a_channel() -> None:
     pages, data = levels(4, 6, 7), io.BytesIO()
     with tifffile.TiffWriter(data) as file:
         file.write(pages, photometric="minisblack")
@@ -136,6 +137,9 @@ def test_formats_of_pillow_and_the_first_frame_of_several(
     form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frames = [np.full((16, 16, 3), level, np.uint8) for level in (200, 20)]
+    Image.init()
+    if form not in Image.SAVE:
+        pytest.skip(f"this Pillow has no {form}")
     more = {"save_all": True, "append_images": [Image.fromarray(frames[1])], "duration": 100}
     content = by_pillow(frames[0], form, **(more if form != "JPEG2000" else {}))
     assert np.abs(read_image(content).astype(int) - 200).max() <= 2
@@ -143,12 +147,12 @@ def test_formats_of_pillow_and_the_first_frame_of_several(
     assert np.abs(read_image(content).astype(int) - 200).max() <= 2
 
 
-def test_what_a_format_needs_is_said() -> None:
+def test_the_error_says_what_a_format_needs() -> None:
     heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40)
     with pytest.raises(ImageError, match=r"it is HEIC, which needs a package: pip install pillow-"):
         read_image(heic)
     with pytest.raises(ImageError, match="it is AVIF, which needs Pillow"):
-        read_image(b"\0\0\0\x18ftypavif\0\0\0\0mif1avif" + bytes(40))
+        read_image(AVIF)
     with pytest.raises(ImageError, match="a Git LFS pointer, not the file itself"):
         read_image(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
     with pytest.raises(ImageError, match="it holds numpy arrays, and is no picture"):
@@ -246,7 +250,7 @@ def test_something_to_look_at(image: np.ndarray, shown: list[int]) -> None:
         ("n01440764_1", by_pillow(levels(2, 2), "PNG"), True),
         ("gif", by_pillow(levels(2, 2), "GIF"), True),
         ("webp", by_pillow(levels(2, 2), "WEBP"), True),
-        ("avif", by_pillow(levels(16, 16), "AVIF"), True),
+        ("avif", AVIF, True),
         ("tiff", tiff(levels(2, 2)), True),
         ("bmp", by_pillow(levels(2, 2), "BMP"), True),
         ("npy", npy(levels(2, 2)), True),

@@ -1,4 +1,4 @@
-"""The size in an image's header: equal to the decoded one, and refused before it is decoded."""
+"""The size in an image's header: equal to the decoded one, and checked before decoding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Importing the package and asking for help cost next to nothing; the public names are there."""
+"""Importing the package and showing help cost next to nothing; the public names exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much memory this machine has, against what the system says itself."""
+"""How much memory this machine has, against what the system reports."""
 
 from __future__ import annotations
 
@@ -29,6 +29,6 @@ def test_a_containers_limit_counts(tmp_path, monkeypatch):
     assert memory.machine_memory() == 4096
 
 
-def test_bytes_in_words():
+def test_bytes_as_text():
     assert memory.in_gib(2**30 * 5 // 2) == "2.5 GiB"
     assert memory.in_gib(2**50) == "1,048,576.0 GiB"

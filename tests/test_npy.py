@@ -1,4 +1,4 @@
-"""numpy's files: the arrays that numpy reads, and none that a header only claims."""
+"""numpy's files: the same arrays as numpy reads, and none that only a header claims."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ HEADER = "{{'descr': '{}', 'fortran_order': False, 'shape': {}}}"
         (saved(ARRAYS[0])[:-1], "96 bytes, and 95 follow"),
     ],
 )
-def test_what_a_header_only_claims_is_said(content: bytes, said: str) -> None:
+def test_the_error_states_what_a_header_claims(content: bytes, said: str) -> None:
     with pytest.raises(ArrayFileError, match=said):
         read_npy(content)
 
@@ -72,7 +72,7 @@ def test_an_archives_arrays_are_read_one_by_one(tmp_path: Path) -> None:
     with pytest.raises(ArrayFileError, match=r"claim 400 bytes; .*at most 300 are read"):
         Npz(path, most=300)
     path.write_bytes(b"PK\x03\x04" + bytes(40))
-    with pytest.raises(ArrayFileError, match=r"is no \.npz, or damaged"):
+    with pytest.raises(ArrayFileError, match=r"is not a \.npz file, or is damaged"):
         Npz(path)
 
 

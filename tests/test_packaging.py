@@ -1,4 +1,4 @@
-"""What the package says of itself, in every place, is the same."""
+"""The package's metadata are the same everywhere."""
 
 from __future__ import annotations
 

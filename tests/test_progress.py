@@ -37,7 +37,7 @@ def test_it_says_the_most_that_each_part_has_reached(
     assert seen == expected
 
 
-def test_nobody_has_to_listen() -> None:
+def test_the_callback_is_optional() -> None:
     meter = ProgressMeter(None, [2])
     meter.update(0, 1)
     meter.finish(0)

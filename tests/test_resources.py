@@ -1,4 +1,4 @@
-"""What comes with the package, and what of it can be added."""
+"""Files that ship with the package, and its extras."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings: found, read, checked, overridden; and those of the Deep Visualization Toolbox."""
+"""Settings: found, read, validated, overridden; and those of the Deep Visualization Toolbox."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import pickle
 import re
 import runpy
+import warnings
 from pathlib import Path
 
 import pytest
@@ -162,7 +163,7 @@ def test_a_count_is_one_whole_number(text: str) -> None:
     assert "Value error" not in str(e.value)
 
 
-def test_a_bad_device_is_told_the_choices() -> None:
+def test_the_error_for_a_bad_device_lists_the_choices() -> None:
     with pytest.raises(SettingsError, match=r"should be auto, cpu, cuda, or a numbered one") as e:
         load_settings(None, {"device": "gpu"})
     assert "\\d" not in str(e.value)
@@ -233,11 +234,19 @@ QUOTED = 'paths and other text stand in quotes: prototxt = "net.prototxt"'
         ("Mean = (1, 2, 3)", "no setting named 'Mean'.*mean"),
     ],
 )
-def test_slips_are_told_with_the_line_and_what_to_write(line: str, words: str) -> None:
+def test_errors_for_typos_name_the_line_and_the_fix(line: str, words: str) -> None:
     message = _error(f"seeds = 1\n{line}\n")
     assert "settings_local.py:2: " in message
     plain = re.escape(words).replace(re.escape(".*"), ".*")
     assert re.search(plain, message), message
+
+
+def test_pythons_warning_of_a_backslash_comes_once_and_names_the_line(tmp_path: Path) -> None:
+    path = _file(tmp_path / "settings_local.py", 'seeds = 1\nsource = "C:\\movies"\n')
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        load_settings(path)
+    assert [(warning.filename, warning.lineno) for warning in seen] == [(str(path), 2)]
 
 
 @pytest.mark.parametrize(
@@ -315,9 +324,9 @@ def test_a_line_of_a_file_in_utf_16(tmp_path: Path) -> None:
         load_settings()
 
 
-def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text(tmp_path: Path) -> None:
     (tmp_path / "settings_local.py").write_bytes(b"\x0a\x07AlexNet\xa2\x06\0\1\2")
-    with pytest.raises(SettingsError, match=r"settings_local\.py are no text file"):
+    with pytest.raises(SettingsError, match=r"settings_local\.py is not a text file"):
         load_settings()
 
 
@@ -495,7 +504,7 @@ def test_a_size_is_height_and_width_or_one_number_for_both(written: object, size
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ('results = "~nobody_of_that_name/x"', "the home folder of nobody known here"),
+        ('results = "~nobody_of_that_name/x"', "the home folder of an unknown user"),
         ("mean = range(10**9)", "at most 65,536 values, and has 1,000,000,000"),
         ("stages = [range(10**9)]", "at most 65,536 values, and has 1,000,000,000"),
         ('labels = "x" * 10**7', "at most 1,048,576 characters long"),
@@ -507,7 +516,7 @@ def test_a_size_is_height_and_width_or_one_number_for_both(written: object, size
         ("caffevis_data_mean = type('T', (), {'ravel': 1})()", "settings_local.py"),
     ],
 )
-def test_values_of_any_type_and_length_are_an_error_in_words(
+def test_values_of_any_type_and_length_are_a_clear_error(
     line: str, said: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "settings_local.py"
@@ -517,6 +526,6 @@ def test_values_of_any_type_and_length_are_an_error_in_words(
     assert len(str(caught.value)) < 2000
 
 
-def test_a_path_that_cannot_be_is_an_error_in_words(tmp_path: Path) -> None:
+def test_an_impossible_path_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot read the settings named by --settings"):
         load_settings(tmp_path / ("x" * 5000))

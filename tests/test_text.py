@@ -1,4 +1,4 @@
-"""Text: as wide as Pillow says, cut to fit, and never a crash over a letter."""
+"""Text: as wide as in Pillow, cut to fit, and no crash for any character."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Which of the packages that `make` installs have known vulnerabilities: asks with pip-audit.
+"""Check with pip-audit which packages that `make` installs have known vulnerabilities.
 
-The data are those of the package index in use. Where that has none, this says so and fails: an
-audit that did not take place must not look like one that found nothing.
+The data come from the package index in use. If it has none, this says so and fails: an audit that
+did not happen must not look like one that found nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "requirements"
 
 
 def audited(path: Path) -> list[dict]:
-    """What pip-audit says of each package of a file; nothing if it gave no answer."""
+    """pip-audit's report on each package in a file; empty if it gave no answer."""
     command = [sys.executable, "-m", "pip_audit", "--format", "json", "--progress-spinner", "off"]
     command += ["--require-hashes", "--disable-pip", "--requirement", str(path)]
     ran = subprocess.run(command, capture_output=True, text=True)
@@ -27,11 +27,11 @@ def audited(path: Path) -> list[dict]:
 
 
 def main() -> int:
-    """Ask about every file, and print what is known."""
+    """Audit every file, and print the findings."""
     found = {
         (one["name"], one.get("version")): one
         for path in sorted(FOLDER.glob("*.txt"))
-        if path.stem != "torch-cpu"  # the vulnerabilities of a version are those of all its builds
+        if path.stem != "torch-cpu"  # all builds of a version share its vulnerabilities
         for one in audited(path)
     }
     known = [one for one in found.values() if "vulns" in one]

@@ -1,9 +1,9 @@
-"""Lets the Python of a virtual environment find a clone of this repository from any folder.
+"""Let the Python of a virtual environment find a clone of this repository from any folder.
 
-The clone and the package have one name. In the folder that holds the clone, Python takes the
-clone's folder for a namespace package, which has no ``load_net`` and nothing else, before it asks
-the finder of pip's editable installs. With the clone on ``sys.path`` the package comes first. So
-says PEP 420: along the path, a package wins over folders of its name.
+The clone and the package have the same name. In the clone's parent folder, Python takes the clone
+for an empty namespace package before it asks the finder of pip's editable installs. With the clone
+on ``sys.path``, the package takes precedence: by PEP 420, a package anywhere on the path wins over
+folders of its name.
 """
 
 from __future__ import annotations

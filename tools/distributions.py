@@ -1,12 +1,12 @@
-"""Build the source distribution and the wheel, and try the wheel where nothing else is.
+"""Build the source distribution and the wheel, and try the wheel in a clean environment.
 
 ``python -m tools.distributions`` does, in `dist/` and a temporary folder:
 
 1. builds the source distribution, and from it the wheel;
 2. compares their files with those under version control;
-3. makes an environment of the wheel and the packages of requirements/run.txt and torch.txt alone.
-   They are linked from the environment that runs this, which has more; ``--install`` downloads what
-   the wheel asks for instead, as a user's pip does;
+3. makes an environment with only the wheel and the packages of requirements/run.txt and torch.txt.
+   They are linked from the environment that runs this, which has more; ``--install`` downloads the
+   wheel's requirements instead, as a user's pip does;
 4. runs commands in it, in an empty folder: the demo, and each kind of page that ships.
 """
 
@@ -27,7 +27,7 @@ from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parents[1]
 DIST = ROOT / "dist"
-# Folders whose files a wheel holds, and where; but no Python files from the two without any.
+# Folders whose files a wheel contains, and where; without Python files from `prototxt`, `weights`.
 PACKAGED = {
     "deepvis_caffe/": "deepvis_caffe/",
     "prototxt/": "deepvis_caffe/prototxt/",
@@ -44,7 +44,7 @@ COMMANDS = (
 
 
 def build() -> tuple[Path, Path]:
-    """Build both, with what is installed here; where they are."""
+    """Build both with the packages installed here, and return their paths."""
     for old in DIST.glob("deepvis_caffe-*"):
         old.unlink()
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(DIST), str(ROOT)]
@@ -56,14 +56,14 @@ def build() -> tuple[Path, Path]:
 
 
 def tracked() -> set[str]:
-    """Files under version control, and new ones that it does not ignore."""
+    """Files under version control, and new files that are not ignored."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     return {name for name in listed.stdout.splitlines() if (ROOT / name).exists()}
 
 
 def check_files(sdist: Path, wheel: Path) -> None:
-    """Compare the files of both with the repository's, and stop where they differ."""
+    """Compare the files of both with the repository's, and stop if they differ."""
     ours = tracked()
     with tarfile.open(sdist) as archive:
         there = {name.partition("/")[2] for name in archive.getnames()}
@@ -89,7 +89,7 @@ def _same(what: str, names: Iterable[str]) -> None:
 
 
 def link_packages(site: Path) -> None:
-    """Link what run.txt and torch.txt name into an environment, as far as it is here."""
+    """Link the packages of run.txt and torch.txt that are installed here into an environment."""
     for path in (ROOT / "requirements" / "run.txt", ROOT / "requirements" / "torch.txt"):
         for name in re.findall(r"^([a-z0-9-]+)==", path.read_text(encoding="utf-8"), flags=re.M):
             try:
@@ -130,7 +130,7 @@ def try_wheel(wheel: Path, folder: Path, *, install: bool) -> None:
 
 
 def run(command: list[str], folder: Path | None = None) -> str:
-    """Run a program without the repository in its way; what it prints. Stop where it fails."""
+    """Run a program without the repository on its path, and return its output; exit if it fails."""
     environment = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
     ran = subprocess.run(
         command,
@@ -147,7 +147,7 @@ def run(command: list[str], folder: Path | None = None) -> str:
 
 
 def main() -> None:
-    """Do all of it, as the flags say."""
+    """Run all steps."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--install", action="store_true", help="Download what the wheel asks for.")
     given = parser.parse_args()

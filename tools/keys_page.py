@@ -1,6 +1,6 @@
 """Write docs/keys.md, the list of the viewer's keys: `python -m tools.keys_page`.
 
-It is made of the table that the viewer itself uses, and a test says when it is out of date.
+It is generated from the table that the viewer itself uses; a test fails if it is out of date.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Press `h` in the viewer for the same list. [viewer.md](viewer.md) describes the 
 
 
 def page() -> str:
-    """The page: a table for each group, a line for each text of help."""
+    """The page: a table for each group, with a line for each help text."""
     groups: dict[str, dict[str, list[str]]] = {}
     for action in ACTIONS:
         groups.setdefault(action.group, {}).setdefault(action.help, []).extend(action.keys)

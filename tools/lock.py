@@ -1,7 +1,7 @@
 """Pin all that `make` installs, with hashes: setup.py's requirements -> ``requirements/*.txt``.
 
-Run ``make lock`` after a change of setup.py or constraints.txt, and now and then. uv finds one set
-of versions for all Pythons and systems; each file holds what one step of the Makefile adds:
+Run ``make lock`` after a change of setup.py or constraints.txt, and from time to time. uv finds one
+set of versions for all Pythons and systems; each file has what one step of the Makefile adds:
 
 =============  ==================================================================================
 build.txt      pip, and what builds this package
@@ -39,16 +39,16 @@ HEADER = "# Written by `make lock` from setup.py and constraints.txt: do not edi
 
 @dataclass(frozen=True)
 class Pin:
-    """One version of one package, for the Pythons and systems that its marker says."""
+    """One version of one package, for the Pythons and systems in its marker."""
 
     name: str
-    text: str  # the line of the version, and those of the hashes
+    text: str  # the lines of the version and its hashes
     wanted_by: frozenset[str]
 
 
 @cache
 def declared() -> dict[str, tuple[str, ...]]:
-    """What setup.py requires: by extra, the package's own under the empty name."""
+    """The requirements in setup.py by extra; the package's own under the empty name."""
     with mock.patch("setuptools.setup") as setup:
         runpy.run_path(str(ROOT / "setup.py"))
     given: Mapping[str, Any] = setup.call_args.kwargs
@@ -59,7 +59,7 @@ def declared() -> dict[str, tuple[str, ...]]:
 
 
 def groups() -> dict[str, tuple[str, ...]]:
-    """The requirements that each file answers."""
+    """The requirements that each file covers."""
     asked = declared()
     return {
         "run": tuple(one for extra in ("", *RUN_EXTRAS) for one in asked[extra]),
@@ -91,7 +91,7 @@ def resolve(requirements: Iterable[str]) -> list[Pin]:
 
 
 def pins(listed: str) -> Iterator[Pin]:
-    """The entries of uv's output: a version, its hashes, and comments on who wants it."""
+    """The entries of uv's output: a version, its hashes, and comments on what requires it."""
     for entry in re.split(r"^(?=[a-z0-9])", listed, flags=re.M):
         if entry.strip():
             lines = [line for line in entry.splitlines() if not line.lstrip().startswith("#")]
@@ -100,7 +100,7 @@ def pins(listed: str) -> Iterator[Pin]:
 
 
 def closure(found: Iterable[Pin], roots: Iterable[str]) -> set[str]:
-    """Names that are reached from some packages."""
+    """The names of some packages and of all their dependencies."""
     found, names = list(found), {name_of(root) for root in roots}
     while more := {pin.name for pin in found if pin.wanted_by & names} - names:
         names |= more
@@ -108,7 +108,7 @@ def closure(found: Iterable[Pin], roots: Iterable[str]) -> set[str]:
 
 
 def cpu_build(version: str) -> str:
-    """The entry of PyTorch's builds without CUDA; PyPI, which uv asks, does not have them."""
+    """The entry for PyTorch's builds without CUDA, which PyPI, where uv looks, does not have."""
     listed = (FOLDER / "torch_cpu.sha256").read_text(encoding="utf-8").split()
     others = [name for name in listed[1::2] if not name.startswith(f"torch-{version}+cpu-")]
     if others:

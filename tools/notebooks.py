@@ -1,7 +1,7 @@
-"""Run notebooks, and keep what they show in few bytes: ``python -m tools.notebooks NOTEBOOK...``.
+"""Run notebooks, and store their outputs compactly: ``python -m tools.notebooks NOTEBOOK...``.
 
-Pictures are kept as JPEG, and of other outputs the text, so that a notebook can be read where it
-cannot be run.
+Pictures are stored as JPEG and other outputs as text, so that a notebook can be read without
+running it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ QUALITY = 75
 
 
 def run(path: Path) -> None:
-    """Run a notebook in an empty folder, and write it back with what it shows."""
+    """Run a notebook in an empty folder, and write it back with its outputs."""
     notebook: Any = nbformat.read(path, as_version=4)
     with TemporaryDirectory() as folder:
         where = {"metadata": {"path": folder}}

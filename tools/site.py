@@ -1,9 +1,9 @@
-"""Hooks of MkDocs: the pages of `docs/`, written for a repository's view, as a site.
+"""MkDocs hooks that turn the pages of `docs/`, which are written for a repository, into a site.
 
-- Pages of the repository outside of `docs/` become pages of the site, below ``repository/``.
-- Links to them and from them are changed accordingly. A link to anything else in the repository
-  becomes its text, since the site does not have it.
-- Equations become MathML, which browsers draw by themselves, without a script from elsewhere.
+- Pages of the repository outside `docs/` become pages of the site, below ``repository/``.
+- Links to and from them are changed accordingly. A link to anything else in the repository becomes
+  plain text, because the site does not have the target.
+- Equations become MathML, which browsers render without an external script.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _INLINE = re.compile(r"(?<![\\$\w])\$(?!\s)([^$\n]+?)(?<!\s)\$(?![\w$])")
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the pages outside of `docs/`."""
+    """Add the pages outside `docs/`."""
     from mkdocs.structure.files import File
 
     for name in OUTSIDE:
@@ -42,16 +42,16 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Change a page's links and equations, but nothing in its code."""
+    """Change a page's links and equations, except in code."""
     source = page.file.src_uri
     known = {file.src_uri for file in files}
     return outside_code(markdown, lambda text: mathml(relinked(text, source, known)))
 
 
 def outside_code(markdown: str, change: Callable[[str], str]) -> str:
-    """The text with all changed but fenced blocks and inline code.
+    """Apply `change` to the text outside fenced blocks and inline code.
 
-    Inline code inside of a link's text does not end the link: it is put back afterwards.
+    Inline code within a link's text does not break the link: it is restored afterwards.
     """
     kept: list[str] = []
 
@@ -71,9 +71,9 @@ def relinked(text: str, source: str, known: set[str]) -> str:
     text
         Markdown without code.
     source
-        The page's address in the site.
+        The page's path in the site.
     known
-        Addresses of all files of the site.
+        Paths of all files in the site.
     """
     here = source.removeprefix(BELOW) if source.startswith(BELOW) else f"docs/{source}"
 
@@ -100,12 +100,12 @@ def mathml(text: str) -> str:
     from latex2mathml.converter import convert
 
     text = _DISPLAY.sub(lambda m: convert(m[1].strip(), display="block"), text)
-    # In a span, because Markdown takes an equation at the beginning of a line for a block.
+    # In a span, because Markdown treats MathML at the beginning of a line as a block.
     return _INLINE.sub(lambda m: f"<span>{convert(m[1])}</span>", text)
 
 
 def on_post_page(output: str, page: Any, config: Any) -> str:
-    """Stop where a page would load something from elsewhere."""
+    """Stop if a page would load something from another site."""
     from mkdocs.exceptions import PluginError
 
     found = _LOADED.findall(output)

@@ -1,9 +1,9 @@
-"""Trains the net that ships with its weights: ``python -m tools.train_digits``.
+"""Train the net that ships with its weights: ``python -m tools.train_digits``.
 
 A LeNet with few channels (``prototxt/lenet_digits.prototxt``) on the 1,797 handwritten digits that
 come with scikit-learn: 8x8 pixels in 17 gray levels, from "Optical Recognition of Handwritten
 Digits" (Alpaydin and Kaynak 1998, UCI Machine Learning Repository, CC BY 4.0). They are enlarged
-to 20x20 and put in the middle of 28x28 pixels, white on black, as in MNIST.
+to 20x20 and centered in 28x28 pixels, white on black, as in MNIST.
 
 Needs scikit-learn and PyTorch, and takes less than a minute on two cores. Writes
 ``weights/lenet_digits.caffemodel`` and the held-out digits of the tests, and prints the accuracy.
@@ -56,7 +56,7 @@ def as_images(digits: NDArray[np.float64]) -> Tensor:
 
 
 def warped(images: Tensor) -> Tensor:
-    """Each image turned by up to 10 degrees, scaled by up to 10 % and moved by up to 3 pixels."""
+    """Each image, rotated by up to 10 degrees, scaled by up to 10 %, shifted by up to 3 pixels."""
     count = len(images)
     angle, scale = (torch.rand(count) * 2 - 1) * 0.17, 1 + (torch.rand(count) * 2 - 1) * 0.1
     shift = (torch.rand(count, 2) * 2 - 1) * 6 / 28
@@ -69,7 +69,7 @@ def warped(images: Tensor) -> Tensor:
 
 
 def train(model: nn.Sequential, images: Tensor, classes: Tensor) -> None:
-    """Adam with a rate that falls to 0, on digits that are warped anew each time."""
+    """Adam with a learning rate that falls to 0, on digits that are randomly warped each time."""
     steps = EPOCHS * -(-len(images) // BATCH)
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -83,9 +83,9 @@ def train(model: nn.Sequential, images: Tensor, classes: Tensor) -> None:
 
 
 def main() -> None:
-    """Train, say how well, and write the files."""
+    """Train, print the accuracy, and write the files."""
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    from sklearn.datasets import load_digits  # only here: no one else needs scikit-learn
+    from sklearn.datasets import load_digits  # only here: nothing else needs scikit-learn
 
     digits = load_digits()
     order = np.random.default_rng(0).permutation(len(digits.target))

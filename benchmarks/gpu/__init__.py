@@ -1,1 +1,1 @@
-"""A kit for a machine with a GPU and without a network; see `benchmarks/README.md`."""
+"""Benchmarks for a machine with a GPU but without a network; see `benchmarks/README.md`."""

@@ -1,20 +1,20 @@
-"""Everything to be known of a GPU, in one command of at most eight minutes.
+"""All GPU tests and benchmarks, in one command of at most eight minutes.
 
     python -m benchmarks.gpu [--minutes 8] [--out benchmarks/gpu/out] [--device cuda|cpu]
 
-For a machine with a GPU, Python, PyTorch and numpy, and without a network. Fetch what it lacks
-beforehand, elsewhere, with `python -m benchmarks.gpu.wheels`; it is installed from there into a
-folder of its own. Then come these parts, each in processes of its own and for a limited time; one
-that fails stops no other:
+For a machine with a GPU, Python, PyTorch and numpy, but without a network. Fetch the other packages
+beforehand, on another machine, with `python -m benchmarks.gpu.wheels`; they are installed from
+there into a separate folder. Then these parts run, each in its own processes and with a time limit;
+if one fails, the others still run:
 
-- tests: the CUDA tests, and the contract's tests with the nets on the GPU
-- steps: image-steps a second of an ascent, by precision, batch, CUDA graphs; a profile
+- tests: the CUDA tests, and the contract tests with the nets on the GPU
+- steps: image-steps per second of an ascent, by precision, batch, CUDA graphs; a profile
 - pycaffe: a pycaffe built with CUDA is imported, checked, tested and timed beside the engine
-- streams: images a second of a dataset scan, frames a second of the viewer
+- streams: images per second of a dataset scan, frames per second of the viewer
 
-What they find is written as it comes to `results.jsonl`, what they say to `log.txt`; at the end
-there is `RESULTS.md`, in the output folder and in `benchmarks/gpu/`. `--device cpu` is a rehearsal:
-everything once and small, and no figure means anything.
+Results are appended to `results.jsonl`, output goes to `log.txt`; at the end `RESULTS.md` is
+written, to the output folder and to `benchmarks/gpu/`. `--device cpu` is a rehearsal: everything
+runs once and small, and the figures mean nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-# Seconds that each part may take at most, and how it is begun.
+# The most seconds that each part may take.
 PARTS = {"tests": 130, "steps": 150, "pycaffe": 90, "streams": 60}
 
 
@@ -94,7 +94,7 @@ def main() -> None:
 
 
 def run_for(command: list[str], seconds: float, environment: dict[str, str], log: Path) -> str:
-    """Run a command, its children too, for so many seconds at most; how it ended."""
+    """Run a command with a time limit, also for its children; returns how it ended."""
     with log.open("a", encoding="utf-8") as handle:
         handle.write(f"\n$ {' '.join(command)}\n")
         handle.flush()
@@ -120,7 +120,7 @@ def run_for(command: list[str], seconds: float, environment: dict[str, str], log
 
 
 def _install(wheels: Path, site: Path, lines: Path, log: Path) -> None:
-    """Put the wheels that are there into a folder of their own, without a network."""
+    """Install the fetched wheels into a separate folder, without a network."""
     found = [str(one) for one in sorted(wheels.glob("*.whl")) if not one.name.startswith("caffe-")]
     status = "no wheels"
     if found:

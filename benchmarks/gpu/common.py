@@ -1,4 +1,4 @@
-"""What the parts share: where results go, the device, and how long is left."""
+"""What the parts share: where results go, the device, and the time left."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _began = time.monotonic()
 
 
 def write(part: str, what: str, **result: Any) -> None:
-    """Add a line to the results, and say it."""
+    """Add a line to the results, and print it."""
     line = json.dumps({"part": part, "what": what, **result})
     print(line, flush=True)
     if path := os.environ.get("DEEPVIS_GPU_RESULTS"):
@@ -25,5 +25,5 @@ def write(part: str, what: str, **result: Any) -> None:
 
 
 def seconds_left() -> float:
-    """Of those that the command line gives this process."""
+    """Seconds left of this process's time limit from the command line."""
     return float(sys.argv[1]) - (time.monotonic() - _began)

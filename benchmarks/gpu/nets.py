@@ -1,7 +1,7 @@
 """The nets that are measured, in every precision and memory format: ``(name, way) -> net``.
 
-The engine computes in float32. The other ways are tried here, and are no options of it: TF32 lets
-the GPU round what it multiplies to 10 bits, bfloat16 holds weights and values in 16 bits.
+The engine computes in float32. Other ways are tried here. TF32 lets the GPU round factors to 10
+bits; bfloat16 stores weights and values in 16 bits.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Way:
     graphs
         Whether passes are replayed as CUDA graphs.
     channels_last
-        Whether images and filters lie in memory pixel by pixel instead of channel by channel.
+        Whether images and filters are in channels-last memory format.
     tuned
         Whether cuDNN tries its algorithms and takes the fastest.
     """
@@ -56,7 +56,7 @@ class Way:
 
 @contextmanager
 def running(name: str, way: Way, device: str) -> Iterator[TorchNet]:
-    """A net with random weights, and the process as that way needs it."""
+    """A net with random weights, with the process configured for that way."""
     with ExitStack() as stack:
         if way.channels_last:
             for module in ("module", "layers.convolution"):
@@ -92,7 +92,7 @@ def _with_tf32(device: torch.device) -> Iterator[None]:
 
 
 def images(net: TorchNet, count: int) -> np.ndarray:
-    """First images, (count, C, H, W) float32."""
+    """Starting images, (count, C, H, W) float32."""
     return _noise((count, *net.preprocessor.shape))
 
 

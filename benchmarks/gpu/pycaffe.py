@@ -1,8 +1,8 @@
 """A pycaffe built with CUDA: imported, checked, tested by the contract, timed beside the engine.
 
-Run by `python -m benchmarks.gpu`. It takes the wheel `caffe-*.whl` for this Python that lies with
-the others, and of the libraries beside it those that this machine lacks. Where there is no such
-wheel it tries to build one with the nvcc that is here, and says how far it came.
+Run by `python -m benchmarks.gpu`. It installs the wheel `caffe-*.whl` for this Python from the
+fetched ones, and those libraries beside it that this machine lacks. Without such a wheel it tries
+to build one with this machine's nvcc, and reports how far it got.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def said(command: list[str], folder: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-    """Run a command; what it says is taken down."""
+    """Run a command, and capture its output."""
     try:
         return subprocess.run(
             command, cwd=folder, capture_output=True, text=True, timeout=timeout, check=False
@@ -79,7 +79,7 @@ def find_wheel() -> Path | None:
 
 
 def build(folder: Path) -> Path | None:
-    """Build a wheel with what is here, for as long as there is time."""
+    """Build a wheel with what this machine has, within the time left."""
     sdist = next(iter(WHEELS.glob("brocolli-caffe-*.tar.gz")), None)
     command = [sys.executable, "tools/pycaffe/build.py", "--no-install"]
     command += ["--cuda", "on" if DEVICE == "cuda" else "off"]
@@ -99,7 +99,7 @@ def build(folder: Path) -> Path | None:
 
 
 def unpack_missing(folder: Path) -> list[str]:
-    """Put the carried libraries that this system does not have into a folder; their names."""
+    """Put the bundled libraries that this system lacks into a folder; returns their names."""
     folder.mkdir()
     archive = WHEELS / LIBRARIES
     if not archive.exists():
@@ -116,7 +116,7 @@ def unpack_missing(folder: Path) -> list[str]:
 
 
 def loads(name: str) -> bool:
-    """Whether the system finds a library of that name."""
+    """Whether the system finds a library by its name."""
     done = subprocess.run(
         [sys.executable, "-c", f"import ctypes; ctypes.CDLL({name!r})"],
         capture_output=True,
@@ -126,7 +126,7 @@ def loads(name: str) -> bool:
 
 
 def cuda_folders() -> list[Path]:
-    """Where CUDA's libraries may lie: in the toolkit, and in the packages that PyTorch brings."""
+    """Where CUDA's libraries may be: in the toolkit, and in the packages that PyTorch installs."""
     folders = [Path("/usr/local/cuda/lib64")]
     for site in {sysconfig.get_path("purelib"), *_package_folders("torch")}:
         folders += sorted(Path(site).glob("nvidia/*/lib"))
@@ -144,7 +144,7 @@ def _package_folders(name: str) -> list[str]:
 
 
 def time_both() -> None:
-    """Forward and gradient of both engines, milliseconds an image."""
+    """Time forward and gradient of both engines, in milliseconds per image."""
     from benchmarks.cases import load
 
     for engine in ("pycaffe", "torch"):
@@ -167,7 +167,7 @@ def time_both() -> None:
 def _pass(net: Any, x: Any) -> float:
     began = time.monotonic()
     value = net.evaluate(x, LAYER)
-    net.ops.numpy(net.input_gradient(value))  # waits
+    net.ops.numpy(net.input_gradient(value))  # waits for the GPU
     return time.monotonic() - began
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-AIM = 20_000  # image-steps a second for SqueezeNet on an H100
+AIM = 20_000  # image-steps per second for SqueezeNet on an H100
 Result = dict[str, Any]
 
 

@@ -1,7 +1,7 @@
-"""Image-steps a second of an ascent: by net, precision, batch, CUDA graphs; and a profile.
+"""Image-steps per second of an ascent: by net, precision, batch, CUDA graphs; and a profile.
 
-Run by `python -m benchmarks.gpu`. The ascent is that of preset 3 with its automatic rate, from
-`deepvis_caffe.optimizer.ascent`, on whole images and classes, with random weights. Its first 24
+Run by `python -m benchmarks.gpu`. The ascent is that of `deepvis_caffe.optimizer.ascent` with
+preset 3 and the automatic rate, on whole images and classes, with random weights. Its first 24
 steps are not timed.
 """
 
@@ -29,7 +29,7 @@ CUDA = DEVICE == "cuda"
 WARM, TIMED = (1, 2) if REHEARSAL else (24, 40)
 BATCHES = (2,) if REHEARSAL else (128, 512, 32, 256, 64)
 ALL_IMAGES = 1000 * 9 * 500  # image-steps of all classes of ImageNet, 9 seeds, 500 steps
-# What is tried first is what matters most: time may run out.
+# The most important ones first: time may run out.
 WAYS = (
     Way(FLOAT32),
     Way(TF32),
@@ -71,7 +71,7 @@ def main() -> None:
                     if number == 0:
                         profile(net, layer, batches[0])
                         flops(net, name, layer)
-            except Exception as error:  # whatever one way fails at, the others go on
+            except Exception as error:  # one way may fail in any manner; continue with the others
                 said = f"{type(error).__name__}: {error}"[:400]
                 write("steps", "failed", net=name, way=str(way), why=said)
             if CUDA:
@@ -92,7 +92,7 @@ def plan() -> Iterator[tuple[str, str, Way, tuple[int, ...]]]:
 
 
 def measure(net: Any, name: str, layer: str, way: Way, batch: int, used: Utilization) -> None:
-    """Time the steps of an ascent in its middle, and its start and end too."""
+    """Time the middle steps of an ascent, and its start and end."""
     stamps: dict[int, float] = {}
 
     def after_step(t: int, x: Any) -> bool:
@@ -129,7 +129,7 @@ def measure(net: Any, name: str, layer: str, way: Way, batch: int, used: Utiliza
 def run(
     net: Any, layer: str, batch: int, steps: int, after_step: Callable[[int, Any], bool]
 ) -> None:
-    """An ascent of `batch` images, a class each."""
+    """An ascent of `batch` images, one class each."""
     params = dataclasses.replace(ascent_params(3), iterations=steps)
     start = net.model.graph.gradient_start(layer)
     shape = tuple(net.shapes[start][1:])
@@ -143,7 +143,7 @@ def run(
 
 
 def _passes(net: Any, layer: str, batch: int) -> dict[str, float]:
-    """Milliseconds of the net's two passes alone."""
+    """Milliseconds of the net's forward and backward pass alone."""
     x = net.ops.asarray(images(net, batch))
     diff = torch.zeros_like(net.evaluate(x, layer))
     diff[:, 1] = 1
@@ -175,7 +175,7 @@ def profile(net: Any, layer: str, batch: int) -> None:
 
 
 def flops(net: Any, name: str, layer: str) -> None:
-    """Operations of convolutions and matrix products, forward and gradient, of one image."""
+    """Operations of convolutions and matrix products for one image, forward and gradient."""
     with FlopCounterMode(display=False) as counter:
         value = net.evaluate(net.ops.asarray(images(net, 1)), layer)
         net.input_gradient(torch.ones_like(value))
@@ -183,7 +183,7 @@ def flops(net: Any, name: str, layer: str) -> None:
 
 
 def selection_against_sorting() -> None:
-    """Each image's percentile by selecting, which the ascent does, and by sorting."""
+    """Time each image's percentile by selection, as in the ascent, and by sorting."""
     batch = 2 if REHEARSAL else 256
     rows = torch.rand((batch, 227 * 227), device=DEVICE)
     middle = rows.shape[1] // 2
@@ -208,7 +208,7 @@ def _wait() -> None:
 
 
 class Utilization:
-    """What nvidia-smi says four times a second: how much of the time the GPU works."""
+    """GPU utilization, sampled with nvidia-smi four times per second."""
 
     def __init__(self) -> None:
         self._seen: list[tuple[float, float]] = []
@@ -234,7 +234,7 @@ class Utilization:
             self._process.wait()
 
     def mean(self, begin: float, end: float) -> float | None:
-        """Percent between two times; None where nothing was seen."""
+        """Mean percent between two times; None without samples."""
         seen = [percent for when, percent in self._seen if begin <= when <= end]
         return round(float(np.mean(seen)), 1) if seen else None
 

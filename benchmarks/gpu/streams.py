@@ -1,4 +1,4 @@
-"""Images a second of a dataset scan, frames a second of the viewer.
+"""Images per second of a dataset scan, frames per second of the viewer.
 
 Run by `python -m benchmarks.gpu`.
 """
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def scan() -> None:
-    """All layers of one net over JPEGs of 500 by 375 pixels; and decoding and the net alone."""
+    """Time a scan of all layers of one net over JPEGs of 500 x 375 pixels, and its parts alone."""
     net, _, _ = load(NET, "torch", DEVICE)
     threads = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""The CUDA tests, and the contract's with the nets on the GPU; each folder's summary and failures.
+"""The CUDA tests, and the contract tests with nets on the GPU; each run's summary and failures.
 
 Run by `python -m benchmarks.gpu`.
 """
@@ -42,7 +42,7 @@ RUNS = (
         {"DEEPVIS_TEST_DEVICE": DEVICE},
     ),
 )
-REHEARSED = 1  # file of each run that a rehearsal runs
+REHEARSED = 1  # files of each run in a rehearsal
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def run(title: str, arguments: list[str], environment: dict[str, str], part: str = "tests") -> None:
-    """One call of pytest, and what came of it."""
+    """Run pytest once, and write its outcome."""
     left = seconds_left()
     if left < 8:
         write(part, title, status="no time was left")

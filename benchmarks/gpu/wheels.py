@@ -1,12 +1,12 @@
-"""Fetches what the GPU's machine lacks: ``machine.txt -> benchmarks/gpu/wheels/``.
+"""Fetch the packages that the GPU machine lacks: ``machine.txt -> benchmarks/gpu/wheels/``.
 
     python -m benchmarks.gpu.wheels [--python 3.12] [--machine FILE] [--pycaffe WHEEL]
 
-To be run where there is a network. The wheels of deepvis_caffe's requirements and of what its tests
-need, and theirs in turn, for Python 3.12 on Linux, are downloaded with pip, but for the packages
-that `machine.txt` lists. `--pycaffe` adds a wheel that `tools/pycaffe/build.py --cuda on` has built
-for that Python, and the libraries that it is linked to but for those of CUDA and of the C and C++
-compiler. It ends with the size of it all.
+Run it on a machine with a network. It downloads with pip the wheels that deepvis_caffe and its
+tests need, and their dependencies, for Python 3.12 on Linux, except for packages that `machine.txt`
+lists. `--pycaffe` adds a wheel built by `tools/pycaffe/build.py --cuda on` for that Python, and the
+libraries that it links to, except for those of CUDA and of the C and C++ compiler. At the end it
+prints the total size.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 WHEELS = HERE / "wheels"
 TESTS = ("pytest", "pytest-timeout", "hypothesis", "lmdb")
-NEVER = {"torch", "numpy"}  # there already, and fitting each other
-ALWAYS = {"protobuf"}  # generated code asks for a version at least as new as itself
-# Libraries of any Linux, and those of CUDA's toolkit.
+NEVER = {"torch", "numpy"}  # installed already, and compatible with each other
+ALWAYS = {"protobuf"}  # generated code needs a version at least as new as its own
+# Libraries of every Linux, and those of CUDA's toolkit.
 EVERYWHERE = ("ld-linux", "libc.", "libm.", "libpthread.", "libdl.", "librt.", "libgcc_s.")
 EVERYWHERE += ("libstdc++.", "libresolv.", "libcuda", "libcublas", "libcurand")
 LIBRARIES = "caffe_libraries.tar.xz"
 LIMIT = 64 * 2**20
-# pip takes the tags literally: a wheel for an older C library has an older tag.
+# pip compares tags literally: a wheel for an older C library has an older tag.
 PLATFORMS = [f"manylinux_2_{n}_x86_64" for n in range(39, 16, -1)] + ["manylinux2014_x86_64"]
 
 
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def carry_pycaffe(wheel: Path, folder: Path) -> None:
-    """Copy the wheel, and what its module is linked to here, as the loader finds it."""
+    """Copy the wheel, and the libraries that the loader finds here for its module."""
     shutil.copy(wheel, folder)
     with tempfile.TemporaryDirectory() as temporary, zipfile.ZipFile(wheel) as archive:
         module = archive.extract("caffe/_caffe.so", temporary)
@@ -88,7 +88,7 @@ def lines(path: Path) -> list[str]:
 
 
 def wanted() -> list[str]:
-    """What deepvis_caffe requires, as setup.py says it, and what its tests need."""
+    """The requirements of deepvis_caffe, from setup.py, and of its tests."""
     tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
     required = next(
         ast.literal_eval(node.value)
@@ -99,7 +99,7 @@ def wanted() -> list[str]:
 
 
 def fetch_all(names: list[str], have: set[str], python: str, folder: Path) -> None:
-    """Download those wheels and what they require, each once."""
+    """Download these wheels and their requirements, each once."""
     pinned = {re.split("==", line)[0]: line for line in lines(ROOT / "constraints.txt")}
     environment = {
         **default_environment(),
@@ -134,7 +134,7 @@ def download(spec: str, python: str, folder: Path) -> Path:
 
 
 def requirements_of(wheel: Path) -> list[Requirement]:
-    """What a wheel's metadata asks for."""
+    """The requirements in a wheel's metadata."""
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
         read = email.message_from_bytes(archive.read(name))

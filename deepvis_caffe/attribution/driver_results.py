@@ -11,10 +11,12 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from deepvis_caffe.attribution.pictures import signed_overlay
+from deepvis_caffe.attribution.pictures import signed_overlay, summed
 from deepvis_caffe.image import Floats, Picture, encode_png
 from deepvis_caffe.model.labels import unit_title
 from deepvis_caffe.model.preprocess import Preprocessor
+
+FINEST = 32  # positions across a map that is shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +137,8 @@ class Drivers(Sequence[Driver]):
     def pictures(self, drivers: Sequence[Driver] | None = None) -> list[Picture]:
         """A picture for each driver, (H, W, 3) RGB uint8: its map over the net's input.
 
-        What raises the unit is red and what lowers it is blue, on a common scale.
+        What raises the unit is red and what lowers it is blue, on a common scale. In large maps,
+        the values of neighbors are summed.
 
         Parameters
         ----------
@@ -144,8 +147,9 @@ class Drivers(Sequence[Driver]):
         """
         shown = self.drivers if drivers is None else drivers
         below = self.preprocessor.show(self.image)
-        most = max((float(np.abs(one.map).max()) for one in self.drivers), default=0.0)
-        return [signed_overlay(below, one.image_map, most) for one in shown]
+        maps = {one: summed(one.image_map, FINEST) for one in (*self.drivers, *shown)}
+        most = max((float(np.abs(maps[one]).max()) for one in self.drivers), default=0.0)
+        return [signed_overlay(below, maps[one], most) for one in shown]
 
     def record(self) -> dict[str, Any]:
         """Everything but its maps, as JSON types."""

@@ -193,6 +193,22 @@ def overlay(picture: Picture, heat: Floats, strength: float = 0.8) -> Picture:
     return np.rint(picture * (1 - share) + colors * share).astype(np.uint8)
 
 
+def summed(map_: Floats, finest: int) -> Floats:
+    """A map of at most `finest` rows and columns, the values of neighbors added up.
+
+    The gradient reaches a large map through the few positions that maximum poolings chose: points,
+    which are too small to be seen.
+
+    Parameters
+    ----------
+    map_
+        (H, W).
+    """
+    step = max(1, -(-max(map_.shape) // finest))
+    rows, columns = (np.arange(0, length, step) for length in map_.shape)
+    return np.asarray(np.add.reduceat(np.add.reduceat(map_, rows, axis=0), columns, axis=1))
+
+
 def signed_overlay(picture: Picture, map_: Floats, most: float) -> Picture:
     """A map over a paled picture: red where it is positive, blue where negative.
 

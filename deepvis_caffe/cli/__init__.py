@@ -1,6 +1,6 @@
-"""The `deepvis` command, one file a subcommand. Only this package prints.
+"""The `deepvis` command, with one file per subcommand. Only this package prints.
 
-Its entry point is here, and imports the rest where an interrupt is expected.
+The entry point is here; it imports the rest where it can catch an interrupt.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ INTERRUPTED = 130
 
 def main() -> None:
     """The entry point of the `deepvis` command."""
-    # Imports make a million objects that stay, PyTorch's most of them: to go through them again and
-    # again takes a tenth of the start.
+    # Imports, mostly PyTorch's, make a million objects that live on. Scanning them for garbage
+    # again and again takes a tenth of the startup time.
     gc.set_threshold(50_000)
     try:
         from deepvis_caffe.cluster.cores import waiting
@@ -28,16 +28,16 @@ def main() -> None:
             run()
         finally:
             sys.stdout.flush()
-    except KeyboardInterrupt:  # before a command ran: while modules were imported
+    except KeyboardInterrupt:  # while modules were imported, before a command ran
         _end("interrupted", INTERRUPTED)
-    except OSError as error:  # a full disk behind a redirection
+    except OSError as error:  # for example output redirected to a full disk
         _end(f"cannot write to the standard output: {error.strerror}", 1)
 
 
 def _end(why: str, code: int) -> None:
     with suppress(OSError):
         sys.stderr.write(f"\ndeepvis: {why}\n")
-    # What is still in Python's buffers would be tried again at exit, with a traceback.
+    # Python would try to flush its buffers again at exit, with a traceback.
     with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     raise SystemExit(code)

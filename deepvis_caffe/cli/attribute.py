@@ -45,7 +45,7 @@ def attribute(
             "-p",
             metavar="NAME=VALUE",
             help="A parameter of the method, for example steps=100 or baseline=black; can be "
-            "repeated. Of --all-methods, each takes those that it has.",
+            "repeated. With --all-methods, each method takes the parameters that it has.",
         ),
     ] = None,
     position: UnitPosition = "all",
@@ -68,7 +68,7 @@ def attribute(
     """Show what in an image made a unit respond, by any of eleven methods.
 
     Gradients, integrated gradients, SmoothGrad, Grad-CAM, occlusion and layer-wise relevance
-    propagation; docs/attribution.md says what each of them tells.
+    propagation; docs/attribution.md explains what each of them shows.
     """
     from deepvis_caffe.attribution.attribute import METHODS
     from deepvis_caffe.attribution.attribute import attribute as attribute_to
@@ -113,7 +113,7 @@ def attribute(
 
 
 def _parsed(text: str) -> tuple[str, Any]:
-    """``steps=100 -> ("steps", 100)``; a value that is no number or tuple is a word."""
+    """``steps=100 -> ("steps", 100)``; a value that is not a Python literal is a string."""
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise SettingsError(f"--parameter: got {text!r}, expected NAME=VALUE, as in steps=100")

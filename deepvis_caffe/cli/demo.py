@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from deepvis_caffe.jobs.job import Job
     from deepvis_caffe.jobs.top_images import ScannedImages
 
-COUNT = 9  # shown of a unit
-CANDIDATES = 64  # of which the shown are chosen, since views of one place are many
-CELL = 260  # pixels of nine crops in the figure
+COUNT = 9  # images shown per unit
+CANDIDATES = 64  # images to choose these from, because many are views of the same place
+CELL = 260  # pixels; the size of a block of nine crops in the figure
 
 
 class ImagePart(NamedTuple):
-    """Some units of a layer, and what a person sees in their crops."""
+    """Some units of a layer, and what their crops show."""
 
     layer: str
     units: dict[int, str]
 
 
-# Units whose nine crops are alike, though there are few photographs.
+# Units whose nine crops look alike, although there are few photographs.
 IMAGE_PARTS = (
     ImagePart(
         "fire3/expand3x3", {41: "round lights", 56: "white", 11: "slopes", 33: "yellow spots"}
@@ -40,12 +40,12 @@ IMAGE_PARTS = (
 
 
 def demo_images(job: Job, photographs: tuple[str, ...] = ()) -> None:
-    """Cut photographs into views, scan these, and show what excites some units.
+    """Cut photographs into views, scan these, and show the top images of some units.
 
     Parameters
     ----------
     photographs
-        Of `deepvis_caffe.image.sample_images`; by default all of them.
+        Names from `deepvis_caffe.image.sample_images`; by default all of them.
     """
     from time import monotonic
 
@@ -83,12 +83,12 @@ def demo_images(job: Job, photographs: tuple[str, ...] = ()) -> None:
     typer.echo("look at these first:")
     for path in made:
         typer.echo(f"  {path}")
-    typer.echo("(there are few photographs: the last of a unit's nine are what comes nearest)")
-    typer.echo(f"and at all of it: {command('gallery', results)}")
+    typer.echo("(there are few photographs, so the last of a unit's nine fit less well)")
+    typer.echo(f"and browse all of it: {command('gallery', results)}")
 
 
 def write_figure(job: Job, scanned: ScannedImages, part: ImagePart) -> Path:
-    """One picture of a part: each unit's crops, and what in them excites it below."""
+    """One picture of a part: each unit's crops, and their saliency maps below."""
     from deepvis_caffe.figures.figure import Cell, Row, figure
     from deepvis_caffe.image import read_image, write_image
     from deepvis_caffe.model.labels import label_of, short_label
@@ -102,7 +102,7 @@ def write_figure(job: Job, scanned: ScannedImages, part: ImagePart) -> Path:
         cells = []
         for unit, seen in part.units.items():
             path = store.montage(tree, part.layer, unit)
-            if path.is_file():  # not where a unit answers to none of the images
+            if path.is_file():  # missing if no image activates the unit
                 named = short_label(label_of(labels, unit, count)) or seen
                 text = (f"unit {unit}: {named}" if named else f"unit {unit}",)
                 cells.append(Cell(read_image(path), text if tree == TOP_IMAGES else ()))
@@ -122,8 +122,8 @@ class Part(NamedTuple):
     units: tuple[int, ...]
 
 
-# Classes that a person knows at a glance: flamingo, tiger, tabby cat, zebra, peacock, volcano. Then
-# some convolution units: of a low layer, which see textures and spots; of a high one, parts.
+# Classes that people recognize at a glance: flamingo, tiger, tabby cat, zebra, peacock, volcano.
+# Then some convolution units: of a low layer, for textures and spots, and of a high one, for parts.
 PARTS = (
     Part("pool10", (130, 292, 281, 340, 84, 980)),
     Part("fire4/expand3x3", (8, 12, 60)),
@@ -167,7 +167,7 @@ def demo(
 
 
 def make_part(job: Job, part: Part) -> Path:
-    """Make one part's pictures and their labelled montage; where the montage is."""
+    """Make one part's pictures and their labelled montage; returns the montage's path."""
     from deepvis_caffe.figures.montage import captioned, montage
     from deepvis_caffe.image import write_image
     from deepvis_caffe.jobs.optimize import Ascents, make_layer, store_of

@@ -25,13 +25,19 @@ if TYPE_CHECKING:
     from deepvis_caffe.model.graph import Layer
 
 MOST_MEANS = 4  # channels whose mean is printed
-COLOURS = {"ok": typer.colors.GREEN, "warn": typer.colors.YELLOW, "fail": typer.colors.RED}
+Status = Literal["ok", "note", "warn", "fail"]  # a note: nobody asked for what is missing
+COLOURS: dict[Status, str | None] = {
+    "ok": typer.colors.GREEN,
+    "note": None,
+    "warn": typer.colors.YELLOW,
+    "fail": typer.colors.RED,
+}
 
 
 class Check(NamedTuple):
     """One line of the doctor's report."""
 
-    status: Literal["ok", "warn", "fail"]
+    status: Status
     what: str
     message: str
 
@@ -56,7 +62,7 @@ def doctor(
     """Check the settings, the model and the engines, and explain how to fix problems.
 
     Reads the prototxt, weights, mean and labels, runs one forward pass, and checks the results
-    folder and the camera. Exits with code 1 if a check fails.
+    folder and the viewer's source. Exits with code 1 if a check fails.
     """
     if keys:
         from deepvis_caffe.viewer.window.key_test import run_key_test
@@ -65,7 +71,7 @@ def doctor(
         return
     if write_settings:
         if not write_new(Path(FILE_NAME), template_text()):
-            raise SettingsError(f"{Path(FILE_NAME).absolute()} is there already and stays as it is")
+            raise SettingsError(f"{Path(FILE_NAME).absolute()} exists already and stays as it is")
         typer.echo(f"wrote {FILE_NAME}; edit it, then try: {command('doctor')}", err=True)
         return
     failed = False
@@ -78,7 +84,7 @@ def doctor(
 
 
 def checks(read: Callable[[], Settings], path: Path | None) -> Iterator[Check]:
-    """Every check in order; those of the model only where settings name one."""
+    """Every check in order; those of the model only if the settings name one."""
     try:
         settings, found = read(), find_settings_file(path)
     except DeepVisError as error:
@@ -94,11 +100,11 @@ def checks(read: Callable[[], Settings], path: Path | None) -> Iterator[Check]:
     yield from check_engines(settings)
     yield from check_model(settings)
     yield check_results(settings.results)
-    yield check_camera()
+    yield from check_source(settings)
 
 
 def check_engines(settings: Settings) -> Iterator[Check]:
-    """Which engines can be imported, and which of them, on what, will be used."""
+    """Which engines can be imported, and which one will be used, on which device."""
     from deepvis_caffe.engines.load import choose_engine, load_layers
     from deepvis_caffe.engines.pycaffe.library import import_caffe
 
@@ -106,7 +112,7 @@ def check_engines(settings: Settings) -> Iterator[Check]:
         import_caffe()
         yield Check("ok", "pycaffe", "can be imported")
     except DeepVisError as error:
-        status: Literal["warn", "fail"] = "fail" if settings.engine == "pycaffe" else "warn"
+        status: Status = "fail" if settings.engine == "pycaffe" else "note"
         yield Check(status, "pycaffe", str(error))
     if find_spec("torch"):
         import torch
@@ -114,11 +120,11 @@ def check_engines(settings: Settings) -> Iterator[Check]:
         gpu = f"GPU {torch.cuda.get_device_name()}" if torch.cuda.is_available() else "no GPU"
         yield Check("ok", "torch", f"{torch.__version__}, {gpu}")
     else:
-        status = "fail" if settings.engine == "torch" else "warn"
+        status = "fail" if settings.engine == "torch" else "note"
         yield Check(status, "torch", f"is not installed: {pip_install('torch')}")
     layers: Iterable[Layer] = ()
     if settings.prototxt:
-        with suppress(DeepVisError):  # what is wrong with it, its own check says
+        with suppress(DeepVisError):  # the model's own check reports it
             layers = load_layers(settings).graph
     try:
         choice = choose_engine(settings.engine, settings.device, layers)
@@ -141,8 +147,6 @@ def check_model(settings: Settings) -> Iterator[Check]:
     except DeepVisError as error:
         yield Check("fail", "prototxt", str(error))
         return
-    if settings.weights is None:
-        yield Check("warn", "weights", "none are set")
     try:
         net = load_net(settings.model_copy(update={"labels": None}))  # they are checked last
         trained = settings.weights is not None
@@ -164,7 +168,9 @@ def check_model(settings: Settings) -> Iterator[Check]:
         elif len(net.inputs) > 1:
             what = ": the image"
         yield Check("ok", "input", f"{name} {' x '.join(map(str, shape))}{what}")
-    if trained:
+    if settings.weights is None and not net.model.weight_shapes:
+        yield Check("note", "weights", "none are set, and no layer has any")
+    elif trained:
         count = sum(layer.weights for layer in net.layers)
         yield Check("ok", "weights", f"{settings.weights}: {count:,} values, all of them matched")
     yield from _check_layers(net)
@@ -174,7 +180,7 @@ def check_model(settings: Settings) -> Iterator[Check]:
 
 
 def _with_random_weights(settings: Settings) -> Net:
-    """The net that the settings name, with other weights than theirs."""
+    """The net that the settings name, with random weights."""
     import numpy as np
 
     from deepvis_caffe.engines.load import load_layers, load_net
@@ -188,13 +194,13 @@ def _with_random_weights(settings: Settings) -> Net:
 
 
 def _culprit(error: DeepVisError) -> str:
-    """The setting that an error of `load_net` is about."""
+    """The setting that caused an error of `load_net`."""
     names = {"WeightsError": "weights", "ImageError": "mean", "EngineError": "engine"}
     return names.get(type(error).__name__, "prototxt")
 
 
 def _check_layers(net: Net) -> Iterator[Check]:
-    """Which layers cannot run, and whether the images of a batch are kept apart."""
+    """Which layers cannot run, and whether the images of a batch are independent."""
     from deepvis_caffe.engines.load import opaque_lines
     from deepvis_caffe.model.batch import why_mixed
     from deepvis_caffe.model.rows import without_units
@@ -203,17 +209,17 @@ def _check_layers(net: Net) -> Iterator[Check]:
     running = len(net.opaque.running)
     if lines:
         for line in lines:
-            yield Check("warn", "layers", line)
+            yield Check("warn", "layers", f"{line}; what does not depend on it works")
     else:
         yield Check("ok", "layers", f"all {running} can run")
-    skipped = without_units(net.model.graph)  # boxes, of which every image has its own number
+    skipped = without_units(net.model.graph)  # boxes, whose number differs from image to image
     values = [value for value in net.opaque.output_values if value not in skipped]
     mixed = {why for value in values if (why := why_mixed(net.model, value))}
     for why in sorted(mixed):
         yield Check(
             "warn",
             "batch",
-            f"images are run one at a time, because the images of a batch do not stay apart: {why}",
+            f"images are run one at a time, because the images of a batch are mixed: {why}",
         )
 
 
@@ -294,7 +300,7 @@ def _check_labels(net: Net, settings: Settings) -> Check:
 
 
 def check_results(folder: Path) -> Check:
-    """Whether results can be written; makes nothing that stays."""
+    """Whether results can be written; leaves no file behind."""
     existing = folder.absolute()
     while not existing.exists():
         existing = existing.parent
@@ -310,17 +316,31 @@ def check_results(folder: Path) -> Check:
         )
 
 
-def check_camera() -> Check:
-    """Whether camera 0 opens."""
-    import cv2
+def check_source(settings: Settings) -> Iterator[Check]:
+    """Whether there is what the viewer is to show, and its cameras open."""
+    from deepvis_caffe.viewer.sources.capture import Camera, open_capture
+    from deepvis_caffe.viewer.sources.open_source import parse_sources
 
-    camera = cv2.VideoCapture(0)
     try:
-        if camera.isOpened():
-            return Check("ok", "camera", "number 0 opens")
-    finally:
-        camera.release()
-    return Check("warn", "camera", "number 0 does not open; image files work without one")
+        sources = parse_sources(settings.source, settings.max_megapixels)
+    except DeepVisError as error:
+        yield Check("warn", "source", str(error))
+        return
+    if settings.source is not None:
+        yield Check("ok", "source", settings.source)
+    for source in sources:
+        if isinstance(source, Camera):
+            capture = open_capture(source.device)
+            if capture is not None:
+                capture.release()
+                yield Check("ok", "camera", f"{source.name} opens")
+            else:
+                without = f"images need none: {command('view', 'photo.jpg')}"
+                yield Check(
+                    "note" if settings.source is None else "warn",
+                    "camera",
+                    f"{source.name} does not open; {without}",
+                )
 
 
 def _no_settings() -> str:

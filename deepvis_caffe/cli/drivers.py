@@ -30,21 +30,20 @@ def drivers(
         typer.Argument(
             metavar="[IMAGE]",
             help="Image file, or the name of a sample photograph: astronaut, chelsea (a cat), "
-            "coffee or rocket. Without one, the weights alone tell, and the mean activations that "
-            "`deepvis top-images` measured, where there are some.",
+            "coffee or rocket. Without it, the weights decide, with the mean activations that "
+            "`deepvis top-images` measured, if there are any.",
         ),
     ] = None,
     position: UnitPosition = "all",
     below: Annotated[
         str | None,
-        typer.Option(help="Layers: a,b,c. In place of those that --reach finds."),
+        typer.Option(help="Layers to look at instead of those that --reach finds: a,b,c."),
     ] = None,
     reach: Annotated[
         str,
         typer.Option(
-            help="How far down to look: nearest, to the nearest layers with units, convolutions "
-            "and inner products; stage, to the last layers of the stage below, which has another "
-            "resolution."
+            help="How far down to look: nearest (the nearest convolutions and inner products) or "
+            "stage (the last layers of the stage below, which has another resolution)."
         ),
     ] = "nearest",
     count: Annotated[int, typer.Option(help="How many units to list.")] = 10,
@@ -54,16 +53,16 @@ def drivers(
         typer.Option(
             "--out",
             "-o",
-            help="Also write a figure, .png or .jpg: the units' maps, and their optimized images "
-            "and top images, as far as the results folder has some.",
+            help="Also write a figure, .png or .jpg: the units' maps, and those optimized images "
+            "and top images of theirs that the results folder has.",
         ),
     ] = None,
 ) -> None:
     """Show which units of the layers below raise and lower a unit most.
 
     The contribution of a unit is the sum over its map of gradient times activation;
-    docs/attribution.md says when that is exact. With --reach stage, a few steps lead from a class
-    to the edges of the first layer.
+    docs/attribution.md explains when that is exact. With --reach stage, a few calls lead from a
+    class down to the edges of the first layer.
     """
     from deepvis_caffe.engines.load import load_net
 
@@ -128,7 +127,7 @@ def _by_weights(net: Net, layer: str, unit: int, means: Means, count: int, as_js
 
 
 def _means(settings: Settings) -> Means:
-    """The mean activations in the scan of the results folder; none where there is no scan."""
+    """The mean activations in the scan of the results folder; empty if there is no scan."""
     from deepvis_caffe.dataset.scan_file import read_scan
     from deepvis_caffe.results.layout import scan_path
 
@@ -137,7 +136,7 @@ def _means(settings: Settings) -> Means:
 
 
 def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Columns of text; the first is aligned at the left, the others at the right."""
+    """Print columns of text, the first left-aligned, the others right-aligned."""
     cells = [head, *rows]
     widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
     for row in cells:

@@ -35,7 +35,7 @@ def fetch(
     checksum: Annotated[
         str | None,
         typer.Option(
-            metavar="SHA256", help="That of the weights, sha256:..., where none is published."
+            metavar="SHA256", help="Checksum of the weights, sha256:..., if none is published."
         ),
     ] = None,
 ) -> None:
@@ -58,7 +58,7 @@ def fetch(
         typer.secho(f"wrote {FILE_NAME}; try: {command('info')}", err=True)
     else:
         typer.secho(
-            f"{FILE_NAME} is there already and stays as it is; its lines would be:\n", err=True
+            f"{FILE_NAME} exists already and stays as it is; its lines would be:\n", err=True
         )
         typer.echo(text, nl=False)
 
@@ -80,7 +80,7 @@ def settings_text(model: KnownModel, weights: Path) -> str:
 
 
 def write_new(path: Path, text: str) -> bool:
-    """Write a file where there is none; whether it was written."""
+    """Write a new file; returns False if there is a file of that name."""
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)

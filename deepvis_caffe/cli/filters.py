@@ -100,7 +100,7 @@ def table(spectra: list[FilterSpectrum], means: np.ndarray) -> Iterator[str]:
 
 
 def summary(spectra: list[FilterSpectrum], means: np.ndarray, count: int) -> Iterator[str]:
-    """The comparison of the appendix, in words."""
+    """The comparison of the appendix, as lines of text."""
     from deepvis_caffe.experiments.first_layer import EDGES, compare_frequencies
 
     kinds: list[str] = [one.kind for one in spectra]
@@ -112,7 +112,7 @@ def summary(spectra: list[FilterSpectrum], means: np.ndarray, count: int) -> Ite
         name = " and ".join(f"{kind}s" for kind in one.kinds)
         factor = f", a factor of {one.low / one.high:.3g}" if one.high else ""
         found = one.rank_correlation
-        rank = "none, for all are alike" if found is None else f"{found:.2f}"
+        rank = "none, because all are equal" if found is None else f"{found:.2f}"
         yield (
             f"{name}: mean activation of the {one.counts[0]} of lowest frequency {one.low:.4g}, of "
             f"the {one.counts[1]} of highest {one.high:.4g}{factor}; rank correlation of frequency "
@@ -135,7 +135,7 @@ def image_files(folder: Path) -> list[Path]:
 def read_all(
     paths: list[Path] | None, channels: int, megapixels: float = MEGAPIXELS
 ) -> Iterator[NDArray[Any]]:
-    """Read the images for a net; without paths the photographs of scikit-image."""
+    """Read the images for a net; without paths, the photographs of scikit-image."""
     from deepvis_caffe.image import sample_image, sample_images
     from deepvis_caffe.image_channels import read_channels
 

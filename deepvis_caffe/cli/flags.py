@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from deepvis_caffe.image import Picture
 
 Command = Callable[..., None]
-# What `deepvis_caffe.dataset.scan.learned_layers` gives.
+# What `deepvis_caffe.dataset.scan.learned_layers` returns.
 ALL_LAYERS = "all for every convolution, deconvolution and inner-product layer"
 
-# What commands take that look at one unit in one image.
+# Arguments of commands that look at one unit in one image.
 ImageArgument = Annotated[
     str,
     typer.Argument(
@@ -42,7 +42,7 @@ UnitPosition = Annotated[
 
 
 def named_image(image: str, channels: int, megapixels: float) -> Picture:
-    """The image of a file, for a net of so many channels, or a photograph by its name."""
+    """The image in a file, for a net of `channels` channels, or a photograph by its name."""
     from deepvis_caffe.image import sample_image, sample_images
     from deepvis_caffe.image_channels import read_channels
 
@@ -59,16 +59,16 @@ def flag(name: str) -> str:
 def with_settings(
     *groups: str, load: bool = True, leave_out: Collection[str] = ()
 ) -> Callable[[Command], Command]:
-    """Give a command the flags of these groups of settings, and the settings that result.
+    """Give a command the flags of these groups of settings, and the resulting settings.
 
     Parameters
     ----------
     groups
         `deepvis_caffe.settings.fields.MODEL` and so on.
     load
-        Whether the settings are read before the command runs.
+        Whether to read the settings before the command runs.
     leave_out
-        Settings of these groups that mean nothing to the command.
+        Settings of these groups that the command does not use.
 
     Returns
     -------
@@ -116,7 +116,7 @@ def with_settings(
         ]
         kept = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
         run.__signature__ = inspect.Signature([*kept, *added])  # type: ignore[attr-defined]
-        # Typer reads types from here, where a wrapper would show those of the command.
+        # Typer reads types from here, and `wraps` has copied those of the command.
         run.__annotations__ = {p.name: p.annotation for p in [*kept, *added]}
         del run.__wrapped__
         return run
@@ -124,7 +124,7 @@ def with_settings(
     return decorate
 
 
-CHOICES = {  # of settings that take some words, and values besides
+CHOICES = {  # for settings that take both certain words and values
     "device": "auto|cpu|cuda|cuda:N",
     "preset": "1|2|3|4|best|NAME",
     "rate": "auto|paper|NUMBER",
@@ -132,13 +132,13 @@ CHOICES = {  # of settings that take some words, and values besides
 
 
 def _choices(name: str, field: FieldInfo) -> str:
-    """What a setting takes, as help shows it."""
+    """The metavar of a setting: the values that it takes."""
     words = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
     return CHOICES.get(name) or "|".join(map(str, words)) or "<value>"
 
 
 def _read(path: Path | None, overrides: dict[str, Any]) -> Settings:
-    """The settings; the number of threads that they say holds for this process from now on."""
+    """Read the settings, and apply their number of threads to this process."""
     from deepvis_caffe.cluster.cores import limit_threads
     from deepvis_caffe.cluster.process import use_threads
 
@@ -150,7 +150,7 @@ def _read(path: Path | None, overrides: dict[str, Any]) -> Settings:
 
 
 def _as_flag(value: Any) -> str:
-    """A setting's value as one writes it on the command line."""
+    """A setting's value as it is written on the command line."""
     if isinstance(value, tuple) and value:
         return ",".join(map(str, value))
     return "none" if value is None or value in ((), {}) else str(value)

@@ -46,16 +46,16 @@ def gallery(
 ) -> None:
     """Write a web page for browsing a results folder.
 
-    The page opens from disk: no server, no network. It shows the results of `deepvis optimize` and
-    `deepvis top-images`, and those of the Deep Visualization Toolbox. Where the settings name the
-    net, it begins with a diagram of the net, and also shows which units of the layers below drive a
-    unit. It links to the images where they are; run the command again when there are new ones.
+    The page opens from disk, without a server or a network. It shows the results of `deepvis
+    optimize` and `deepvis top-images`, and those of the Deep Visualization Toolbox. If the settings
+    name the net, it begins with a diagram of the net, and shows which units of the layers below
+    drive each unit. It links to the images; run the command again when there are new ones.
     """
     from deepvis_caffe.page.page import write_page
     from deepvis_caffe.results.additions import with_statistics
     from deepvis_caffe.results.index import read_results
 
-    read_settings = functools.cache(read_settings)  # what they warn of is said once
+    read_settings = functools.cache(read_settings)  # once, so that they warn once
     folder = folder or read_settings().results
     with progress_bar(f"reading {folder}", "files") as report:
         results = read_results(folder, report)
@@ -72,7 +72,7 @@ def gallery(
 
 
 def _with_net(results: Results, read_settings: Callable[[], Settings]) -> Results:
-    """The results with all that the net tells, if the settings name it and it can be read."""
+    """Add the net's structure and weights to the results, if the settings name a readable net."""
     from deepvis_caffe.engines.load import load_layers
     from deepvis_caffe.results.additions import with_drivers, with_net
 
@@ -81,7 +81,7 @@ def _with_net(results: Results, read_settings: Callable[[], Settings]) -> Result
         if settings.prototxt is None:
             return results
         results = with_net(results, load_layers(settings), settings.pictures_from)
-    except DeepVisError as error:  # a page without it is a page
+    except DeepVisError as error:  # the page works without the net
         typer.echo(f"left out: what the net tells: {error}", err=True)
         return results
     if settings.weights is None:

@@ -1,4 +1,4 @@
-"""The help of a command: an example, what it does, and its common flags; ``--help-all`` has all."""
+"""A command's help: examples, what it does, and common flags; ``--help-all`` shows all flags."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-# What one types first; each line is a whole command.
+# Typical first uses; each line is a complete command.
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "doctor": ("deepvis doctor --write-settings", "deepvis doctor"),
     "info": ("deepvis info",),
@@ -52,7 +52,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "demo": ("deepvis demo",),
     "run-caffe": ("deepvis run-caffe script.py",),
 }
-# Flags that the short help leaves out; of those that stand for settings, it has only `COMMON`.
+# Flags that the short help leaves out; of the settings' flags, it shows only `COMMON`.
 RARE = frozenset(
     (
         *("cell", "class_folders", "columns", "correlation", "crop", "direction", "every"),
@@ -66,8 +66,8 @@ COMMON = frozenset(
         *("weights", "workers"),
     )
 )
-LONG_PANELS = ("settings", "Regularizers", "Values")  # of which only `COMMON` is shown
-ALL = "deepvis.help_all"  # whether all is asked for, in a context's notes
+LONG_PANELS = ("settings", "Regularizers", "Values")  # panels that show only `COMMON`
+ALL = "deepvis.help_all"  # the key in a context's `meta` that asks for all flags
 
 
 class Command(TyperCommand):
@@ -75,11 +75,11 @@ class Command(TyperCommand):
 
     def __init__(self, **parts: Any) -> None:
         super().__init__(**parts)
-        # Lines are wrapped where the terminal ends, not where the docstring's do.
+        # Lines are wrapped at the terminal's width, not where the docstring's lines end.
         self.help = re.sub(r"(?<!\n)\n(?!\n)", " ", self.help or "")
 
     def get_params(self, ctx: Any) -> Any:
-        """The parameters, as help and parser see them: a switch, which takes no value, has none."""
+        """The parameters, with an empty metavar for switches, which take no value."""
         params = super().get_params(ctx)
         for param in params:
             if getattr(param, "is_flag", False):
@@ -87,11 +87,11 @@ class Command(TyperCommand):
         return params
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the arguments, with other spellings of flags that this command has."""
+        """Parse the arguments, accepting other spellings of this command's flags."""
         return super().parse_args(ctx, own_spellings(self, args))
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the examples, and then the help, of common flags alone unless all are asked for."""
+        """Write the examples and the help, with only common flags unless all are asked for."""
         for number, line in enumerate(EXAMPLES.get(self.name or "", ())):
             typer.echo(f"{' Example: ' if not number else '          '}{line}")
         if ctx.meta.get(ALL):
@@ -102,7 +102,7 @@ class Command(TyperCommand):
 
     @contextmanager
     def _shortened(self) -> Iterator[None]:
-        """Within the block, only the first paragraph, and common flags."""
+        """Within the block, show only the first paragraph and common flags."""
         text = self.help
         rare: list[Any] = [one for one in self.params if not _is_common(one)]
         before = [one.hidden for one in rare]
@@ -164,7 +164,7 @@ def with_help_all(command: Callable[..., None]) -> Callable[..., None]:
 
 # -- other spellings -----------------------------------------------------------------------------
 
-# One and several are the same flag: each command has one of the two, and takes the other.
+# Singular and plural: each command has one of the two flags, and accepts the other.
 SPELLINGS = {
     "--unit": "--units",
     "--units": "--unit",
@@ -174,7 +174,7 @@ SPELLINGS = {
 
 
 def own_spellings(command: TyperCommand, args: list[str]) -> list[str]:
-    """`args` with each flag of `SPELLINGS` as the command has it; LAYER may be a flag, too."""
+    """`args` in the command's own spelling of `SPELLINGS`; LAYER may be given as a flag, too."""
     flags = {flag for param in command.params for flag in param.opts}
     found: list[str] = []
     for number, word in enumerate(args):

@@ -1,4 +1,4 @@
-"""Commands to go on with, as text that can be pasted: ``words -> "deepvis gallery '/a b'"``."""
+"""Suggested commands, as text to paste: ``words -> "deepvis gallery '/a b'"``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PROGRAM = "deepvis"
 
 
 def command(*words: str | os.PathLike[str]) -> str:
-    """A command of this program that works as it stands in any folder of this machine's shell.
+    """A command of this program that works unchanged in this machine's shell, in any folder.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def command(*words: str | os.PathLike[str]) -> str:
 
 
 def _program() -> str:
-    """What this program is called in the user's shell: its path where that does not find it."""
+    """The name of this program in the user's shell, or its path if the shell does not find it."""
     called = Path(sys.argv[0])
     if called.stem != PROGRAM:
         return PROGRAM

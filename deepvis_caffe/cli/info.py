@@ -47,7 +47,7 @@ def as_record(
     layers: Sequence[LayerInfo],
     choice: EngineChoice | None = None,
 ) -> dict[str, Any]:
-    """What `deepvis info --json` writes: plain lists, numbers and strings."""
+    """The output of `deepvis info --json`: plain lists, numbers and strings."""
     return {
         "net": model.graph.name,
         "engine": choice and choice.engine,
@@ -104,7 +104,7 @@ def _print_table(record: dict[str, Any]) -> None:
     runs = "no weights"
     if record["engine"]:
         runs = f"engine {record['engine']} on {record['device']} ({record['engine_reason']})"
-    # Wide enough for long names also where stdout is a file or a pipe.
+    # Wide enough for long names even if stdout is a file or a pipe.
     console = Console(width=None if Console().is_terminal else 160)
     console.print(table, markup=False)
     console.print(
@@ -119,7 +119,7 @@ def _print_table(record: dict[str, Any]) -> None:
 
 
 def naming_note(layers: Sequence[dict[str, Any]]) -> str | None:
-    """What names mean in a net with layers that work in place, by the example of its first one."""
+    """What names mean in a net with in-place layers, with the first of these as the example."""
     blob = next((layer["tops"][0] for layer in layers if _in_place(layer)), None)
     if blob is None:
         return None
@@ -131,7 +131,7 @@ def naming_note(layers: Sequence[dict[str, Any]]) -> str | None:
 
 
 def rows_note(layers: Sequence[dict[str, Any]]) -> str | None:
-    """What the layers are that have a row for each thing found, not for each image."""
+    """A note on the layers that have a row for each detection instead of each image."""
     from deepvis_caffe.engines.detections import ROWS
 
     behind: dict[str, int] = {}

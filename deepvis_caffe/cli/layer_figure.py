@@ -27,7 +27,7 @@ def layer_figure(
     ],
     units: Annotated[
         str,
-        typer.Option(help="Units: 130,366 or 0-99 or all that have images, classes also by name."),
+        typer.Option(help="Units: 130,366 or 0-99 or all (with images), classes also by name."),
     ] = "all",
     seed: Annotated[
         int | None,
@@ -36,13 +36,13 @@ def layer_figure(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="Recipe of the images, as its folder is named: preset3. Default: the best that "
-            "each unit has."
+            help="Recipe of the images, by its folder's name, such as preset3. Default: the best "
+            "that each unit has."
         ),
     ] = None,
     columns: Annotated[
         int | None,
-        typer.Option(min=1, help="Units per row. Default: such that the figure is about 4:3."),
+        typer.Option(min=1, help="Units per row. Default: as many as make the figure about 4:3."),
     ] = None,
     cell: Annotated[
         int, typer.Option(min=16, help="Size of an image in the figure, in pixels.")
@@ -111,7 +111,7 @@ def layer_figure(
 
 
 def recorded_labels(runs: Mapping[int, Sequence[SavedRun]]) -> Labels:
-    """The names of a layer's units, as the records of its runs have them; empty where unknown."""
+    """The labels of a layer's units, from the records of its runs; empty if unknown."""
     labels = [""] * (max(runs) + 1)
     for unit, some in runs.items():
         label = _record(some[0]).get("label")
@@ -126,7 +126,7 @@ def _record(run: SavedRun) -> Mapping[str, Any]:
 
 
 def caption(run: SavedRun) -> tuple[str, ...]:
-    """A unit's number, and its name where it has one."""
+    """A unit's number, and its label if it has one."""
     from deepvis_caffe.model.labels import short_label
 
     label = _record(run).get("label")
@@ -134,5 +134,5 @@ def caption(run: SavedRun) -> tuple[str, ...]:
 
 
 def wide(count: int) -> int:
-    """Columns that make a page about four by three."""
+    """The number of columns that makes a figure about four by three."""
     return max(1, round((count * 4 / 3) ** 0.5))

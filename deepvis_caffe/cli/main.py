@@ -1,8 +1,8 @@
-"""The `deepvis` command: its subcommands, and how errors look.
+"""The `deepvis` command: its subcommands, and how errors are shown.
 
-What goes wrong on purpose is one plain message and exit code 2. An interrupt is one line and exit
-code 130, a signal that ends the process one line and 128 plus its number. Subcommands import what
-they need when they run, so that help comes at once.
+Our own errors are one plain message and exit code 2. An interrupt is one line and exit code 130; a
+signal that ends the process is one line and 128 plus its number. Subcommands import what they need
+when they run, so that help appears at once.
 """
 
 from __future__ import annotations
@@ -50,21 +50,21 @@ FIRST_LINES = (
 
 
 class Commands(TyperGroup):
-    """A group of commands whose errors are plain."""
+    """A group of commands that shows errors as plain messages."""
 
     def __init__(self, **parts: Any) -> None:
-        # Boxes are worth rich's import time for the many flags of a command, not for this list.
+        # For a command's many flags, boxes are worth the time to import rich; for this list not.
         super().__init__(**{**parts, "rich_markup_mode": None})
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write what to type first, and then the commands."""
+        """Write first examples, and then the commands."""
         for number, line in enumerate(FIRST_LINES):
             formatter.write(f"{'Example: ' if not number else '         '}{line}\n")
         formatter.write("\n")
         super().format_help(ctx, formatter)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; say what went wrong, without a traceback."""
+        """Run the command, and show errors without a traceback."""
         try:
             with orderly_termination():
                 return super().invoke(ctx)
@@ -161,16 +161,16 @@ COMMANDS = (
     run_caffe,
 )
 for command in COMMANDS:
-    # What follows a script is the script's own, options included.
+    # All that follows a script belongs to the script, options included.
     context = {"allow_interspersed_args": command is not run_caffe}
     name = command.__name__.replace("_", "-")
     app.command(name, cls=Command, context_settings=context)(with_help_all(command))
 
 
 def run() -> None:
-    """Run the command that the arguments say, and exit."""
+    """Run the command that the arguments name, and exit."""
     words = sys.argv[1:]
-    # Typer makes the flags of every command that it is given before it runs one.
+    # Typer builds the flags of every registered command before it runs one, so register only that.
     own = copy(app)
     named = [one for one in app.registered_commands if [one.name] == words[:1]]
     own.registered_commands = named or app.registered_commands

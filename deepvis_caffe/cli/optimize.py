@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deepvis_caffe.cli.flags import ALL_LAYERS, with_settings
+from deepvis_caffe.cli.hints import command
 from deepvis_caffe.cli.progress import place, progress_bar
 from deepvis_caffe.cli.values import chosen_targets, parse_crop, parse_position, parse_push
 from deepvis_caffe.errors import SettingsError
@@ -37,12 +38,12 @@ REGULARIZERS: dict[str, tuple[Any, ...]] = {
         float,
         "Set pixels below this percentile of absolute contribution to 0.",
     ),
-    "decay_end": (float, "Final decay; it goes linearly from --decay to this."),
-    "blur_end": (float, "Final blur width; the width goes linearly from --blur-width to this."),
+    "decay_end": (float, "Final decay, approached linearly from --decay."),
+    "blur_end": (float, "Final blur width, approached linearly from --blur-width."),
     "total_variation": (float, "Size of the step that reduces total variation, in gray levels."),
     "total_variation_end": (
         float,
-        "Final size of that step; it goes linearly from --total-variation to this.",
+        "Final size of that step, approached linearly from --total-variation.",
     ),
     "jitter": (
         float,
@@ -52,10 +53,10 @@ REGULARIZERS: dict[str, tuple[Any, ...]] = {
     ),
     "scale": (float, "Random scaling by a factor of up to 1 + this."),
     "rotation": (float, "Random rotation by up to this many degrees."),
-    "octaves": (int, "Number of stages, in which the net sees the image ever larger."),
+    "octaves": (int, "Number of stages; in each, the net sees the image larger than before."),
     "octave_scale": (float, "Ratio of the image sizes in two successive octaves."),
-    "coarse": (float, "Show the net the image at this fraction of its size first."),
-    "coarse_part": (float, "Part of the steps that show it so."),
+    "coarse": (float, "At first, show the net the image at this fraction of its size."),
+    "coarse_part": (float, "Fraction of the steps that do so (see --coarse)."),
     "fourier": (float, "Scale the step at spatial frequency f by f to the power of minus this."),
     "decorrelate": (
         float,
@@ -67,7 +68,7 @@ REGULARIZERS: dict[str, tuple[Any, ...]] = {
     ),
     "naturalness": (
         float,
-        "Strength with which every layer's channels are led to vary as for photographs.",
+        "Strength with which the channels of the layers below are led to vary as for photographs.",
     ),
 }
 PANEL = "Regularizers and transforms (override the preset)"
@@ -199,8 +200,8 @@ def optimize(
     if layer is not None and (goal := objective_in(net, layer)):
         if units != "all" or direction or position != "center" or layers:
             raise SettingsError(
-                f"the objective {str(goal)!r} says itself which units it reads, and where: leave "
-                "--layers, --units, --direction and --position out"
+                f"the objective {str(goal)!r} itself defines which units it reads, and where: "
+                "leave out --layers, --units, --direction and --position"
             )
         work: list[tuple[TargetLayer, Sequence[Target]]] = [TargetLayer.of_objective(net, goal)]
     else:
@@ -225,7 +226,7 @@ def chosen_layers(net: Net, layer: str | None, layers: str | None) -> list[str]:
     if layers.strip().lower() != "all":
         names = [name.strip() for name in layers.split(",")]
         for name in names:
-            net.model.graph.activation(name)  # an unknown name is an error before any work
+            net.model.graph.activation(name)  # raises for an unknown name, before any work
         return names
     return list(learned_layers(net))
 
@@ -233,12 +234,12 @@ def chosen_layers(net: Net, layer: str | None, layers: str | None) -> list[str]:
 def targets_of(
     net: Net, layer: TargetLayer, units: str, direction: Path | None
 ) -> Sequence[Target]:
-    """What is maximized in a layer.
+    """The units, sums or directions to maximize in a layer.
 
     Raises
     ------
     SettingsError
-        The layer does not have it; with the layer's name.
+        The layer does not have them; the message names the layer.
     """
     from deepvis_caffe.optimizer.targets import read_directions
 
@@ -253,7 +254,7 @@ def targets_of(
 def optimize_layer(
     job: Job, layer: TargetLayer, targets: Sequence[Target], ascents: Ascents, which: str
 ) -> None:
-    """Make one layer's pictures, and print what was found."""
+    """Make one layer's pictures, and print the results."""
     from deepvis_caffe.jobs.optimize import make_layer, store_of
     from deepvis_caffe.model.batch import batch_norms
     from deepvis_caffe.optimizer.relu_inputs import layers_below_relus
@@ -271,6 +272,7 @@ def optimize_layer(
     if off:
         start = net.model.graph.gradient_start(layer.name)
         note = off_note(
+            layer.name,
             off,
             len(made) * seeds,
             layers_below_relus(net, layer.name),
@@ -290,12 +292,12 @@ def optimize_layer(
 
 
 def began_off(redirected: int, restarted: int) -> str:
-    """What was done about units that were off behind a ReLU at first; empty for none."""
+    """How runs that were off behind a ReLU at first were recovered; empty for none."""
     ways = [
         f"{count} {way}"
         for count, way in (
-            (redirected, "led on by redirected gradients"),
-            (restarted, "started from top images"),
+            (redirected, "recovered by redirected gradients"),
+            (restarted, "restarted from top images"),
         )
         if count
     ]
@@ -311,19 +313,20 @@ def plan(layer: str, units: int, seeds: int, steps: int) -> str:
 
 
 def off_note(
+    layer: str,
     off: int,
     runs: int,
     below: Sequence[str],
     batch_norms: Sequence[str] = (),
     held: Sequence[str] = (),
 ) -> str:
-    """What to do about runs that had no gradient."""
+    """Advice on runs that had no gradient."""
     note = f"{off} of {runs} runs stopped because the gradient was exactly 0: "
     if batch_norms:
         return (
-            f"{note}{', '.join(batch_norms)} normalizes by the statistics of the batch, and one "
-            "image alone minus its own mean may be 0 everywhere; remove use_global_stats: false "
-            "from the prototxt (a BatchNorm layer) to use the statistics of the training"
+            f"{note}{', '.join(batch_norms)} normalizes by the statistics of the batch, and a "
+            "single image minus its own mean may be 0 everywhere; remove use_global_stats: false "
+            "from the prototxt (a BatchNorm layer) to use the training's statistics"
         )
     note += "the unit is inactive"
     if held:
@@ -333,9 +336,10 @@ def off_note(
         )
     if not below:
         return note
+    find = command("top-images", "--images", "photos/", "--layers", layer)
     return (
-        f"{note} behind a ReLU, wherever it began; optimize below it instead: {', '.join(below)}; "
-        "or find its top images (deepvis top-images), and run this again to start from these"
+        f"{note} behind a ReLU, from every start; optimize below it instead: {', '.join(below)}; "
+        f"or find its top images ({find}), and run this again to start from them"
     )
 
 

@@ -1,6 +1,6 @@
-"""Progress of long work on stderr: a bar on a terminal, elsewhere a plain line now and then.
+"""Progress on stderr: a progress bar on a terminal, otherwise a plain line from time to time.
 
-Either is one line of at most the terminal's width, and says how much time is left.
+Either is one line of at most the terminal's width, and shows the time left.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
 
 FIRST_LINE_AFTER, LINE_EVERY = 2.0, 10.0  # seconds
-WIDTH = 80  # characters of a line where there is no terminal
-LONGEST_NAME = 30  # characters of what is done, where there is a bar
+WIDTH = 80  # characters of a line without a terminal
+LONGEST_NAME = 30  # characters of the description before a bar
 SHORTEST_BAR, LONGEST_BAR = 8, 40  # characters
-STEADY = 30.0  # seconds; a rate over less time says little
-POINTS = 512  # that are remembered of how the work went on
+STEADY = 30.0  # seconds; rates over less time are unreliable
+POINTS = 512  # of the progress history that are kept
 
 Clock = Callable[[], float]
 
 
 class Estimate:
-    """How fast work goes on, and how long it still takes.
+    """The rate of the work, and the time left.
 
-    The rate is that over the second half of the time so far, so that what was slow at first (a net
-    that warms up, a cache that fills) does not count for ever, nor a short pause much. Work that
-    was done before the first report took no time, and does not count at all.
+    The rate is taken over the second half of the time so far. So a slow start (a net that warms up,
+    a cache that fills) is forgotten, and a short pause counts little. Work that was done before the
+    first report is left out.
 
     Parameters
     ----------
@@ -50,16 +50,16 @@ class Estimate:
         self.total: int | None = None
 
     def update(self, done: int, total: int | None) -> None:
-        """Note what is done now."""
+        """Note the progress so far."""
         self.done, self.total = done, total
         self._points.append((self._clock(), done))
-        if len(self._points) > POINTS:  # every other one is enough; the first and last stay
+        if len(self._points) > POINTS:  # drop every other one, but not the first and last
             kept = list(self._points)
             self._points = deque([*kept[:-1:2], kept[-1]])
 
     @property
     def rate(self) -> float | None:
-        """What is done in a second; None where too little was done to tell."""
+        """Work per second; None if too little was done to tell."""
         if len(self._points) < 2:
             return None
         first, last = self._points[0][0], self._points[-1][0]
@@ -70,7 +70,7 @@ class Estimate:
 
     @property
     def left(self) -> float | None:
-        """Seconds until all is done; None where that is not known."""
+        """Seconds until all is done; None if unknown."""
         if self.total is None or self.rate is None:
             return None
         since = self._clock() - self._points[-1][0]
@@ -84,7 +84,7 @@ def progress_bar(what: str, unit: str = "") -> Iterator[ProgressCallback]:
     Yields
     ------
     callable
-        ``report(done, total)``, to be called as the work goes on; `total` is None where unknown.
+        ``report(done, total)``, to call as the work proceeds; `total` is None if unknown.
     """
     from rich.console import Console
     from rich.progress import Progress, ProgressColumn, Task
@@ -111,7 +111,7 @@ def progress_bar(what: str, unit: str = "") -> Iterator[ProgressCallback]:
 
 
 def bar_line(what: str, unit: str, estimate: Estimate, width: int = WIDTH) -> str:
-    """Progress in one line: ``pool10  ━━━━━────  42%  1,260/3,000 image steps  2:10 left``."""
+    """Progress as one line: ``pool10  ━━━━━────  42%  1,260/3,000 image steps  2:10 left``."""
     done, total = estimate.done, estimate.total
     if not total:
         return _shortened(f"{what}  {done:,} {unit}", width)
@@ -127,7 +127,7 @@ def bar_line(what: str, unit: str, estimate: Estimate, width: int = WIDTH) -> st
 
 
 def plain_lines(what: str, unit: str, clock: Clock = time.monotonic) -> ProgressCallback:
-    """A report that writes a line to stderr soon, and then every ten seconds.
+    """A callback that writes a line to stderr after two seconds, and then every ten.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def plain_lines(what: str, unit: str, clock: Clock = time.monotonic) -> Progress
 
 
 def duration(seconds: float) -> str:
-    """A span of time as one says it: ``40 s``, ``12 minutes``, ``2.5 hours``."""
+    """A duration for people: ``40 s``, ``12 minutes``, ``2.5 hours``."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     if seconds < 90 * 60:
@@ -163,7 +163,7 @@ def duration(seconds: float) -> str:
 
 
 def place(net: Net, where: Where) -> str:
-    """Which engine and device run the ascents, in words."""
+    """The engine and device that run the ascents, as text."""
     if isinstance(where, DaskCluster):
         return f"{net.engine}, workers of {where.address}"
     here = f"{net.engine}, {net.device}"

@@ -18,25 +18,26 @@ FAILED, INTERRUPTED = 1, 130
 def run_caffe(
     script: Annotated[Path, typer.Argument(metavar="SCRIPT", help="The Python script.")],
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[ARGUMENTS]...", help="The script's own.")
+        list[str] | None,
+        typer.Argument(metavar="[ARGUMENTS]...", help="The script's arguments."),
     ] = None,
 ) -> None:
-    """Run a Python script whose `import caffe` means the embedded engine.
+    """Run a Python script that imports caffe, with the embedded engine in place of Caffe.
 
-    Works for scripts that use pycaffe to run nets; no Caffe is needed, and none that is installed
-    is used. The script sees its arguments as with `python SCRIPT`, and its exit code is returned.
+    Works for scripts that use pycaffe to run nets. Caffe is not needed; if it is installed, it is
+    not used. The script sees its arguments as with `python SCRIPT`, and its exit code is returned.
     """
     code = compiled(script)
-    from deepvis_caffe.caffe.install import install  # PyTorch comes with it, which takes seconds
+    from deepvis_caffe.caffe.install import install  # imports PyTorch, which takes seconds
 
     install()
     sys.argv = [str(script), *(arguments or ())]
-    if not getattr(sys.flags, "safe_path", False):  # of Python 3.11; it keeps the folder out
+    if not getattr(sys.flags, "safe_path", False):  # since Python 3.11; it excludes the folder
         sys.path[0] = str(script.resolve().parent)
     root = logging.getLogger()
-    root.handlers.clear()  # ours: with one there, logging.basicConfig would skip the script's
+    root.handlers.clear()  # with our handler, the script's logging.basicConfig would do nothing
     root.setLevel(logging.WARNING)
-    # Not by runpy, which takes the script's `__main__` away before its atexit functions run.
+    # Not with runpy, which removes the script's `__main__` before its atexit functions run.
     main = sys.modules["__main__"] = ModuleType("__main__")
     main.__file__ = code.co_filename
     try:
@@ -44,7 +45,8 @@ def run_caffe(
     except SystemExit:
         raise
     except BaseException as error:
-        error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next  # without us
+        # Without our own frame.
+        error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
         sys.excepthook(type(error), error, error.__traceback__)
         if isinstance(error, SyntaxError) and (file := error.filename) and Path(file).is_file():
             typer.echo(f"deepvis: {conversion(error, file)}", err=True)
@@ -83,7 +85,7 @@ def compiled(script: Path) -> CodeType:
 
 
 def conversion(error: SyntaxError, file: str) -> str:
-    """What makes Python 3 of the Python 2 that raises such an error."""
+    """How to convert Python 2 code that raises such an error."""
     if isinstance(error, TabError):
         return (
             f"a tab in Python 2 reaches to the next 8th column; to write spaces for them: "

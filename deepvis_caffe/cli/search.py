@@ -98,7 +98,7 @@ def search(
     try:
         with progress_bar(f"{layer} on {place(net, variants.job.where)}", "image steps") as report:
             variants.make(drawn[:trials], report)
-    finally:  # the finished trials of an interrupted search are worth a look, too
+    finally:  # also show the finished trials of an interrupted search
         sheet = write_sheet(variants, drawn, judge_picture, again)
         if sheet:
             typer.echo(
@@ -108,7 +108,7 @@ def search(
 
 
 def _numbers(settings: Settings, layer: str, units: str) -> list[int]:
-    """The units, of a net that need not be loaded."""
+    """The units' numbers, without loading the net."""
     from deepvis_caffe.model.labels import as_labels, unit_of
     from deepvis_caffe.model.unit_text import parse_unit_numbers
 

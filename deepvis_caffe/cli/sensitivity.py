@@ -118,7 +118,7 @@ def sensitivity(
     )
     if spread.images == 1 or (follow and not settings.images):
         typer.echo(
-            "the spread is of SOURCE alone, which is no set of different images: name one with "
-            "--images",
+            "the spread is over SOURCE alone, which is not a set of different images: name one "
+            "with --images",
             err=True,
         )

@@ -1,6 +1,6 @@
-"""Signals that end a command in order: SIGTERM, and SIGHUP of a terminal that is closed.
+"""Signals that end a command cleanly: SIGTERM, and SIGHUP from a closed terminal.
 
-Batch systems such as Slurm send them before they kill a job.
+Batch schedulers such as Slurm send them before they kill a job.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ SIGHUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has n
 
 
 class Terminated(KeyboardInterrupt):
-    """The process was asked to end: what Ctrl-C unwinds, this unwinds, too.
+    """The process was asked to end; handled wherever Ctrl-C is.
 
     Attributes
     ----------
@@ -32,8 +32,8 @@ class Terminated(KeyboardInterrupt):
 def orderly_termination() -> Iterator[None]:
     """Make the signals unwind the block as Ctrl-C does, with `Terminated`.
 
-    A signal that is ignored, as under nohup, or that has another handler is left alone, and so is
-    all where this is not the main thread, which alone can handle signals.
+    Signals that are ignored, as under nohup, or have another handler are left alone. Only the main
+    thread can handle signals; in any other, this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -76,7 +76,7 @@ def stats(
 
 
 def _class_layers(settings: Settings) -> Callable[[str], bool]:
-    """Whether the units of a layer can be the classes, as far as the net is known."""
+    """A function that tells whether a layer's units may be the classes; True if unknown."""
     from deepvis_caffe.model.labels import class_values
     from deepvis_caffe.model.model import load_model
 
@@ -84,7 +84,7 @@ def _class_layers(settings: Settings) -> Callable[[str], bool]:
         return lambda layer: True
     try:
         model = load_model(settings.prototxt, None, need_weights=False)
-    except DeepVisError:  # the scan stands for itself
+    except DeepVisError:  # the scan is enough without the net
         return lambda layer: True
     graph, classes = model.graph, class_values(model.opaque.running)
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from deepvis_caffe.jobs.job import Job
     from deepvis_caffe.jobs.top_images import ScannedImages, TopUnit
 
-MOST_LISTED = 5  # images that could not be used
-MOST_UNITS_LISTED = 40  # with a line each
+MOST_LISTED = 5  # unusable images to list
+MOST_UNITS_LISTED = 40  # with more, units get no line each
 
 
 @with_settings(MODEL, DATASET, RUNNING)
@@ -53,8 +53,8 @@ def top_images(
         bool,
         typer.Option(
             "--crops",
-            help="Also write each crop and saliency map by itself, as PNG: some twenty files a "
-            "unit, and ten times the disk.",
+            help="Also write each crop and saliency map as a PNG of its own: about twenty files "
+            "per unit, and ten times the disk space.",
         ),
     ] = False,
     every: Annotated[int, typer.Option(help="Use every N-th image.", min=1)] = 1,
@@ -125,12 +125,12 @@ def top_images(
 def read_source(
     settings: Settings, channels: int, every: int, unique: bool, class_folders: bool
 ) -> Source:
-    """The images that the settings name, without those that are left out.
+    """The images that the settings name, after all exclusions.
 
     Parameters
     ----------
     channels
-        Of the net's input.
+        Channels of the net's input.
     """
     from deepvis_caffe.dataset import source as sources
     from deepvis_caffe.dataset.image_files import Files, in_words
@@ -152,7 +152,7 @@ def read_source(
     if isinstance(found, Files) and found.left_out:
         count = sum(found.left_out.values())
         typer.echo(
-            f"{count:,} files are no images and left out: {in_words(found.left_out)}", err=True
+            f"{count:,} files are not images and left out: {in_words(found.left_out)}", err=True
         )
     source = sources.every(found, every)
     if unique:
@@ -163,12 +163,12 @@ def read_source(
 
 
 def summary(scan: Scan, seconds: float | None) -> list[str]:
-    """What a scan found, in words.
+    """A summary of a scan, as lines of text.
 
     Parameters
     ----------
     seconds
-        How long it took; None where it was there already.
+        How long it took; None if it was finished already.
     """
     units = sum(layer.units for layer in scan.layers.values())
     rate = "already finished" if seconds is None else f"in {seconds:.0f} s"
@@ -190,7 +190,7 @@ def _make_pictures(
     modes: Sequence[str],
     crops: bool,
 ) -> None:
-    """Make the pictures of all layers, and say what there is."""
+    """Make the pictures of all layers, and print a summary."""
     from deepvis_caffe.jobs.top_images import make_top_pictures
 
     if not units:

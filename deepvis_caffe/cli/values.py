@@ -23,7 +23,7 @@ def chosen_targets(net: Net, layer: str, text: str) -> Units:
 
 def chosen_unit(net: Net, layer: str, text: str) -> int:
     """The one unit of a layer that a flag names, by number or label."""
-    if text.strip().isdecimal():  # whether the layer has it, what takes the number says
+    if text.strip().isdecimal():  # the caller checks that the layer has it
         return int(text)
     found = chosen_units(net, layer, text)
     if len(found) > 1:
@@ -51,7 +51,7 @@ def parse_numbers(text: str, what: str) -> list[float]:
 
 
 def parse_position(text: str) -> Literal["center", "all"] | tuple[int, ...]:
-    """``center``, ``all``, or one index an axis: ``y,x``."""
+    """``center``, ``all``, or one index per axis: ``y,x``."""
     if text == "center":
         return "center"
     if text == "all":

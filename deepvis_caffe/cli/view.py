@@ -37,8 +37,7 @@ def view(
     host: Annotated[
         str,
         typer.Option(
-            help="With --browser: address to listen on. Other than a loopback address, it "
-            "requires a token."
+            help="With --browser: address to listen on. All but loopback addresses require a token."
         ),
     ] = "127.0.0.1",
     port: Annotated[
@@ -47,7 +46,7 @@ def view(
     token: Annotated[
         str | None,
         typer.Option(
-            help="With --browser: token that visitors must give. Default: a new one where needed."
+            help="With --browser: token that visitors must give. Default: a new one if needed."
         ),
     ] = None,
     headless: Annotated[
@@ -86,7 +85,7 @@ def view(
     if browser and headless:
         raise SettingsError("--browser and --headless exclude each other")
     keys = parse_keys(press)
-    # What is missing is said before the net loads, which takes its time.
+    # Check what may be missing before loading the net, which takes a while.
     if headless:
         from deepvis_caffe.viewer.headless import run_headless
     elif browser:
@@ -99,10 +98,11 @@ def view(
 
         check_display()
     session = open_session(settings, first, synthesis, run=headless)
-    # OpenCV uses one thread: the net has the cores, and what is drawn is small.
+    # OpenCV uses one thread: the net needs the cores, and drawing is little work.
     with opencv_threads(1), closing(session):
-        # The worker imports PyTorch. By then all that is drawn with is there: an interrupt in the
-        # middle of another import would leave Python's locks of imports taken, and stop the worker.
+        # The worker imports PyTorch. Draw first, so that all modules for drawing are imported by
+        # then: an interrupt during another import would leave import locks held and block the
+        # worker.
         session.draw()
         session.start()
         for key in keys:
@@ -120,13 +120,13 @@ def view(
 def open_session(
     settings: Settings, source: str | None, synthesis: bool, run: bool = False
 ) -> Session:
-    """Load the net and make everything around it; no thread is started yet.
+    """Load the net and build the session around it, without starting threads.
 
     Parameters
     ----------
     run
-        Whether the net is ready to run then; otherwise the session's worker makes it so, and there
-        is something to see meanwhile.
+        Whether to make the net ready to run; otherwise the session's worker does so, while the
+        viewer already shows something.
     """
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.optimizer import ascent_params

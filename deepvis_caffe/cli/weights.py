@@ -1,4 +1,4 @@
-"""``deepvis weights LAYER``: a layer's weights as a picture, and what they are like as a whole."""
+"""``deepvis weights LAYER``: a layer's weights as a picture, and their statistics."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def weights(
     units: Annotated[
         str | None,
         typer.Option(
-            help="Units to draw: 5 or 130,366 or 0-99, classes also by name. Default: all that one "
-            "picture can hold."
+            help="Units to draw: 5 or 130,366 or 0-99, classes also by name. Default: as many as "
+            "fit into one picture."
         ),
     ] = None,
     scale: Annotated[
         str,
-        typer.Option(help="Full color is the largest weight of each unit, or of the whole layer."),
+        typer.Option(help="Scale colors by the largest weight of each unit, or of the layer."),
     ] = "unit",
     style: Annotated[
         str | None,
@@ -55,8 +55,8 @@ def weights(
 ) -> None:
     """Draw the weights of a layer, and print their statistics.
 
-    Units that read the image are drawn in its colors, one patch each. Of other units each is a row
-    of patches, one for each channel that it reads; a single unit is a square of them.
+    Units that read the image are drawn in its colors, one patch each. Any other unit is a row of
+    patches, one for each channel that it reads, or a square of them if it is drawn alone.
     """
     from deepvis_caffe.engines.load import load_net
     from deepvis_caffe.figures.weights import LayerWeights, layer_weights
@@ -69,7 +69,7 @@ def weights(
     net = load_net(settings)
     own, blobs = weights_of(net.model, layer)
     found: LayerWeights | None = None
-    if own.type in WITH_KERNELS or units or gallery:  # else there are statistics all the same
+    if own.type in WITH_KERNELS or units or gallery:  # otherwise there are only statistics
         found = layer_weights(net, layer)
     chosen = None
     if found is not None:
@@ -106,7 +106,7 @@ def weights(
 
 
 def _described(name: str, weights: Floats) -> Iterator[str]:
-    """A line on an array, and its histogram."""
+    """A line of statistics of an array, and its histogram."""
     from deepvis_caffe.model.weight_statistics import weight_statistics
 
     known = weight_statistics(weights)

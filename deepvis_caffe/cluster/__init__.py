@@ -1,8 +1,7 @@
-"""Run tasks in one or many processes.
+"""Run tasks in one or many processes, whatever the tasks are.
 
-Nothing here knows what the work is. `run` holds the one call, and `where` names the places that it
-can run in: this process, processes of this machine (`local`, `process`, `cores`), or a Dask cluster
-(`remote`).
+`run` has the entry point, and `where` describes the places to run in: this process, worker
+processes on this machine (`local`, `process`, `cores`), or a Dask cluster (`remote`).
 """
 
 from deepvis_caffe.cluster.run import run_tasks

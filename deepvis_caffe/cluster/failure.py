@@ -1,4 +1,4 @@
-"""An exception of another process, in a form that can be sent: ``exception <-> Failure``."""
+"""An exception in a form that can be sent between processes: ``exception <-> Failure``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Failure:
     Attributes
     ----------
     error
-        The exception, pickled; a `ClusterError` in its place where that does not work.
+        The pickled exception, or a `ClusterError` in its place if it cannot be pickled.
     trace
         Its traceback as text.
     """
@@ -36,13 +36,13 @@ class Failure:
 
     @classmethod
     def of(cls, error: Exception, doing: str) -> Failure:
-        """A failure that says what which worker was doing."""
+        """The failure of an exception, with a note that says what was done on which worker."""
         trace = "".join(traceback.format_exception(error))
         add_note(error, f"{doing}, on {socket.gethostname()} (process {os.getpid()})")
         return cls(_pickled(error), trace)
 
     def exception(self) -> Exception:
-        """The exception, to be raised in this process."""
+        """The exception, to raise in this process."""
         error: Exception = pickle.loads(self.error)
         error.__cause__ = WorkerTraceback(self.trace)
         return error
@@ -54,23 +54,23 @@ def name_task(error: Exception, task: Any) -> None:
 
 
 def in_task(task: Any) -> str:
-    """The words that name a task in such a note."""
+    """The text that names a task in a note."""
     return f"in the task {task}"
 
 
 def add_note(error: Exception, note: str) -> None:
-    """As ``error.add_note`` of Python 3.11."""
+    """Like ``error.add_note`` of Python 3.11."""
     error.__notes__ = [*getattr(error, "__notes__", ()), note]
 
 
 def _pickled(error: Exception) -> bytes:
-    """The pickled `error`, or a `ClusterError` in its place where that cannot be unpickled."""
+    """The pickled `error`, or a `ClusterError` in its place if it does not survive pickling."""
     try:
         data = pickle.dumps(error)
         again = pickle.loads(data)
         if type(again) is type(error) and str(again) == str(error):
             return data
-    except Exception:  # a foreign __reduce__ may raise anything
+    except Exception:  # another library's __reduce__ may raise anything
         pass
     same = ClusterError(f"{type(error).__name__}: {error}")
     same.__notes__ = getattr(error, "__notes__", [])

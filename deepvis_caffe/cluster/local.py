@@ -1,7 +1,7 @@
-"""Tasks in processes on this machine: each has a pipe of its own and works on one task at a time.
+"""Tasks in worker processes on this machine, each with its own pipe and one task at a time.
 
-When one process of a `concurrent.futures` pool dies, the whole pool is broken, and does not say
-which task that process had. Here a process that dies is replaced, and its task is tried again.
+When one process of a `concurrent.futures` pool dies, the whole pool breaks and does not say which
+task that process had. Here a process that dies is replaced, and its task is retried.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from deepvis_caffe.cluster.process import (
 from deepvis_caffe.cluster.where import LocalProcesses, OnReport
 from deepvis_caffe.errors import ClusterError
 
-DIED = "died"  # stands in for a message, where the pipe has closed
+DIED = "died"  # stands for a message when the pipe has closed
 GRACE = 5.0  # seconds that a process may take to end after its pipe has closed
 
 
@@ -44,12 +44,12 @@ def run_local(
     where: LocalProcesses,
     on_report: OnReport,
 ) -> Generator[tuple[int, Any], None, None]:
-    """As `deepvis_caffe.cluster.run_tasks` on `LocalProcesses`."""
+    """`deepvis_caffe.cluster.run_tasks` on `LocalProcesses`."""
     job = cloudpickle.dumps((make_state, work))
     threads = where.threads or threads_each(where.count)
     queue = _Queue(tasks)
     workers: dict[Connection, _Worker] = {}
-    spinning = waiting(os.environ)  # the load that they make themselves counts for none of them
+    spinning = waiting(os.environ)  # once, so that the workers' own load does not count
 
     def start_worker(number: int) -> None:
         if (ticket := queue.next()) is None:
@@ -71,7 +71,7 @@ def run_local(
                 elif kind == FAILED:
                     raise content.exception()
                 elif kind == DONE:
-                    # Before the caller looks at the result: the worker need not wait for that.
+                    # Before the yield, so that the worker does not wait for the caller.
                     if not worker.take(queue.next()):
                         del workers[worker.connection]
                     yield ticket.index, content
@@ -86,7 +86,7 @@ def run_local(
 
 @dataclass
 class _Ticket:
-    """A task, and how many processes have died of it."""
+    """A task, and how many processes have died while they ran it."""
 
     index: int
     task: Any
@@ -94,7 +94,7 @@ class _Ticket:
 
 
 class _Queue:
-    """Tasks in order; those whose process has died come first."""
+    """Tasks in order; those to retry come first."""
 
     def __init__(self, tasks: Iterable[Any]) -> None:
         self._fresh = enumerate(tasks)
@@ -116,7 +116,7 @@ class _Queue:
 
 
 class _Worker:
-    """A process, our end of its pipe, and the task that it works on."""
+    """A worker process, our end of its pipe, and its current task."""
 
     def __init__(
         self,
@@ -140,7 +140,7 @@ class _Worker:
         self.take(ticket)
 
     def take(self, ticket: _Ticket | None) -> bool:
-        """Begin a task, or end the process where there is none; whether there was one."""
+        """Begin a task and return True; without one, end the process and return False."""
         if ticket is None:
             self.stop()
             return False
@@ -158,14 +158,14 @@ class _Worker:
         return kind, content
 
     def stop(self) -> None:
-        """Kill the process; workers write nothing, so nothing is left half done."""
+        """Kill the process; workers write no files, so none is left incomplete."""
         _alive.discard(self)
         self._process.kill()
         self._process.join()
         self.connection.close()
 
     def how_it_died(self) -> str:
-        """In words, after (DIED, None) was received."""
+        """How the process ended, as text; call it after receiving (DIED, None)."""
         self._process.join(GRACE)
         self.stop()
         code = self._process.exitcode or 0
@@ -194,11 +194,11 @@ _alive: WeakSet[_Worker] = WeakSet()
 
 @cache
 def _stop_all_at_exit() -> None:
-    """Stop workers at the end of this process, where their run was neither finished nor closed.
+    """Stop the workers of unfinished runs when this process exits.
 
-    Otherwise Python would wait for them: they are not daemons, which could not start processes of
-    their own to decode images. Handlers run in reverse order of their registration, and
-    multiprocessing, whose handler does the waiting, has registered its own before.
+    Otherwise Python would wait for them: they cannot be daemons, because they start processes of
+    their own to decode images. Exit handlers run in reverse order of registration, and
+    multiprocessing registered the one that waits before ours.
     """
     atexit.register(_stop_all)
 

@@ -1,7 +1,7 @@
-"""Worker processes on this machine, from both sides: how the parent starts one, and what it does.
+"""Worker processes on this machine: how the parent starts one, and what the worker runs.
 
-`serve` is the whole life of a worker of `deepvis_caffe.cluster.local`. This file imports little,
-because every worker waits for its imports before it knows what to do.
+`serve` is the main function of a worker of `deepvis_caffe.cluster.local`. This module imports
+little, because every worker imports it before it can do anything.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import cloudpickle
 
 from deepvis_caffe.cluster.failure import Failure, in_task
 
-# A forked process would share the parent's CUDA context and OpenMP threads, and fail on them.
+# A forked process would inherit the parent's CUDA context and OpenMP threads, and fail on them.
 SPAWN = get_context("spawn")
 
 # What a worker sends: (READY, None), (REPORT, message), (DONE, result) or (FAILED, Failure).
@@ -38,8 +38,8 @@ _start_lock = threading.Lock()
 def starting_workers(environment: Mapping[str, str]) -> Iterator[None]:
     """Within the block, new processes inherit these variables and do not receive Ctrl-C.
 
-    The variables are set in this process meanwhile: a spawned process may import numpy or torch,
-    which read them, before the first line of its own code runs.
+    The variables are set in this process, because a spawned process may import numpy or torch,
+    which read them, before its own code runs.
     """
     with _start_lock, _environment(environment), _interrupts_blocked():
         yield
@@ -62,13 +62,13 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Block Ctrl-C within the block, for this thread and for processes that are started.
+    """Block Ctrl-C (SIGINT) within the block, for this thread and for new processes.
 
     A terminal sends it to every process, and Python would print a traceback for each. New processes
-    inherit the blocked signal, so not even their first lines are interrupted. This process receives
-    it when the block ends.
+    inherit the signal mask, so they are not interrupted even while they start. This process
+    receives a pending signal when the block ends.
     """
-    if not hasattr(signal, "pthread_sigmask"):  # on Windows they ignore it once they run
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows workers ignore it once they run
         yield
         return
     resource_tracker.ensure_running()  # starting it later would unblock the signal
@@ -83,9 +83,9 @@ def _interrupts_blocked() -> Iterator[None]:
 
 
 def live_with_parent() -> None:
-    """Leave Ctrl-C and warnings to the parent, and end when it ends; the first call of a worker.
+    """Leave Ctrl-C and warnings to the parent, and exit when it exits; a worker calls this first.
 
-    The parent may be killed before it can stop its workers. Warnings are not logged because the
+    The parent may be killed before it can stop its workers. Warnings are not logged, because the
     parent loads the same net and has already logged them.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)

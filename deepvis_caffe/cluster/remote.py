@@ -1,7 +1,7 @@
-"""Tasks on a Dask cluster: few in flight, and each worker keeps its state in its process.
+"""Tasks on a Dask cluster: few in flight, and each worker process keeps its state.
 
-This package's functions are sent by name, so the scheduler and the workers need the same version of
-it; a script's own functions are sent whole.
+Functions of this package are pickled by reference, so the scheduler and the workers need the same
+version of it; functions of a script are pickled by value.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def run_remote(
     tasks: Iterable[Any],
     where: DaskCluster,
 ) -> Generator[tuple[int, Any], None, None]:
-    """As `deepvis_caffe.cluster.run_tasks` on a `DaskCluster`."""
+    """`deepvis_caffe.cluster.run_tasks` on a `DaskCluster`."""
     job = cloudpickle.dumps((make_state, work))
     run = uuid.uuid4().hex
     fresh = enumerate(tasks)
@@ -73,7 +73,7 @@ def run_remote(
             future = next(done)
             index, task = running.pop(future)
             result = _result(future, task, where.address)
-            del future  # the cluster forgets the result
+            del future  # so that the cluster releases the result
             fill()
             yield index, result
 
@@ -84,7 +84,7 @@ def needed(workers: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     Parameters
     ----------
     workers
-        What each worker advertises, for example ``{"GPU": 1}``, by address.
+        The resources of each worker by address, for example ``{"GPU": 1}``.
     """
     return {"GPU": 1} if any(worker.get("GPU") for worker in workers.values()) else {}
 
@@ -122,7 +122,7 @@ def _silenced(name: str) -> Iterator[None]:
 
 @contextmanager
 def _cancelled(client: Any, run: str, running: Mapping[Any, Any]) -> Iterator[None]:
-    """At the end of the block, cancel the tasks and free what the workers kept."""
+    """At the end of the block, cancel the tasks and free the workers' state."""
     try:
         yield
     finally:
@@ -132,7 +132,7 @@ def _cancelled(client: Any, run: str, running: Mapping[Any, Any]) -> Iterator[No
 
 
 def _check_versions(client: Any) -> None:
-    """Raise where the scheduler or a worker cannot import this package, or has another version."""
+    """Raise if the scheduler or a worker cannot import this package, or has another version."""
     name, ours = "deepvis_caffe:__version__", deepvis_caffe.__version__
     try:
         found = {"the scheduler": client.run_on_scheduler(pkgutil.resolve_name, name)}
@@ -141,14 +141,14 @@ def _check_versions(client: Any) -> None:
     found |= client.run(pkgutil.resolve_name, name, on_error="return")
     for place, version in found.items():
         if isinstance(version, ImportError | str) and version != ours:
-            raise ClusterError(_differs(place, version, ours))
+            raise ClusterError(_version_mismatch(place, version, ours))
 
 
-def _differs(place: str, version: ImportError | str, ours: str) -> str:
+def _version_mismatch(place: str, version: ImportError | str, ours: str) -> str:
     has = f"has {version}" if isinstance(version, str) else f"has none ({version})"
     return (
         f"the cluster has several versions of deepvis_caffe: {place} {has}, and this process has "
-        f"{ours}; install the same one everywhere: pip install 'deepvis_caffe[dask,torch]=={ours}'"
+        f"{ours}; install the same one everywhere, as here: {pip_install('dask,torch')}"
     )
 
 
@@ -184,7 +184,7 @@ def _lost_scheduler_explained(address: str) -> Iterator[None]:
 
 
 def _resources(dask_scheduler: Any) -> dict[str, dict[str, float]]:
-    """What each worker advertises, by address."""
+    """The resources of each worker, by address."""
     return {address: dict(it.resources) for address, it in dask_scheduler.workers.items()}
 
 
@@ -198,8 +198,8 @@ class RunEndedError(Exception):
 class _WorkerState:
     """What a worker process keeps between tasks: the state of one run, and which runs are over.
 
-    Tasks run one at a time on a thread of ours, however many threads Dask gave the worker, because
-    Caffe and OpenMP keep state for each thread.
+    Tasks run one at a time on a thread of our own, however many threads Dask gave the worker,
+    because Caffe and OpenMP keep state per thread.
     """
 
     def __init__(self) -> None:
@@ -215,7 +215,7 @@ class _WorkerState:
         self.run = self.state = None  # free its memory first
         make_state, self.work = pickle.loads(job)
         self.state, self.run = make_state(), run
-        if run in self.over:  # it was stopped meanwhile
+        if run in self.over:  # stopped in the meantime
             self.end(run)
 
     def end(self, run: str) -> None:
@@ -228,7 +228,7 @@ _worker = _WorkerState()
 
 
 def run_task(job: tuple[str, str, bytes], task: bytes) -> Any:
-    """The function that Dask calls: the task's result, or a `Failure`."""
+    """Run a task, called by Dask; returns the task's result or a `Failure`."""
     threads = threads_of(_dask_threads(), os.environ)
     return _worker.thread.submit(_run_task, *job, task, threads).result()
 
@@ -243,7 +243,7 @@ def _run_task(run: str, version: str, job: bytes, data: bytes, threads: int) -> 
     try:
         report()
         if version != deepvis_caffe.__version__:
-            raise ClusterError(_differs("a worker", deepvis_caffe.__version__, version))
+            raise ClusterError(_version_mismatch("a worker", deepvis_caffe.__version__, version))
         _worker.prepare(run, job)
         use_threads(threads)
         task = pickle.loads(data)
@@ -254,15 +254,15 @@ def _run_task(run: str, version: str, job: bytes, data: bytes, threads: int) -> 
 
 
 def end_run(run: str) -> None:
-    """Stop a run on this worker, and free what was kept for it."""
+    """Stop a run on this worker, and free its state."""
     _worker.end(run)
 
 
 def threads_of(dask_threads: int, environment: Mapping[str, str]) -> int:
     """How many threads to compute with, on a worker that Dask gave `dask_threads`.
 
-    Dask's nanny sets ``OMP_NUM_THREADS`` to 1, for tasks that run in parallel. Ours run one at a
-    time. If the variable is larger than Dask's number, somebody has set it, and it is used.
+    Dask's nanny sets ``OMP_NUM_THREADS`` to 1, because its tasks run in parallel; ours run one at a
+    time. If the variable is larger than Dask's number, the user has set it, and it is used.
     """
     given = environment.get(THREADS[0], "")
     return max(dask_threads, int(given) if given.isdecimal() else 1)

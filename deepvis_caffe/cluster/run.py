@@ -1,7 +1,7 @@
 """Map tasks over one process or many: ``(make_state, work, tasks, where) -> (index, result), ...``.
 
-Every place gives the same results, in the order in which they are ready. Only the caller writes
-files, so workers need no writable folder.
+The results are the same wherever tasks run, and come in the order in which they are ready. Only the
+caller writes files, so workers need no writable folder.
 """
 
 from __future__ import annotations
@@ -30,37 +30,37 @@ def run_tasks(
     """Run every task, and yield each result as soon as it is ready.
 
     Closing the iterator, for example with `contextlib.closing`, stops everything that still runs.
-    An exception in the middle does the same, `KeyboardInterrupt` included.
+    So does an exception, `KeyboardInterrupt` included.
 
     Parameters
     ----------
     make_state
-        Makes what the tasks share, for example the net. It is called once in each process, which
-        keeps the result. If that has a method `close`, it is called at the end, but only in this
-        process; other processes just end.
+        Makes the state that tasks share, for example the net. It is called once in each process. A
+        method ``close`` of the state is called at the end, but only in this process; other
+        processes just exit.
     work
-        ``work(state, task, report) -> result``. ``report(message)`` passes progress on, see
-        `on_report`. Call it often: on a cluster, that is where a run that was stopped ends.
+        ``work(state, task, report) -> result``. ``report(message)`` reports progress; see
+        `on_report`. Call it often: on a cluster, a cancelled run stops in that call.
     tasks
         Taken one by one as workers become free. ``str(task)`` names a task in messages. Except with
-        `Serial`, both functions, the tasks and the results must be what cloudpickle can pickle, as
+        `Serial`, both functions, the tasks and the results must be picklable by cloudpickle, as
         lambdas and functions of a script are.
     where
         `Serial`, `LocalProcesses` or `DaskCluster`.
     on_report
-        ``on_report(index, message)`` is called with what the tasks report, except on a Dask
-        cluster. A task whose process has died starts again from its beginning.
+        ``on_report(index, message)`` is called for each report of a task, except on a Dask
+        cluster. A task whose process has died starts over.
 
     Yields
     ------
     tuple of int and result
-        The task's place in `tasks`, from 0, and what `work` returned for it.
+        The task's index in `tasks`, and what `work` returned for it.
 
     Raises
     ------
     ClusterError
-        Too many processes died of one task, or the cluster cannot be reached or has another version
-        of this package.
+        Too many processes died while they ran one task, or the cluster cannot be reached or has
+        another version of this package.
     Exception
         What `make_state` or `work` raised, with a note that names the task. The other tasks are
         stopped.

@@ -19,12 +19,12 @@ class Serial:
 
 @dataclass(frozen=True)
 class LocalProcesses:
-    """In processes on this machine, which end when the work does.
+    """In worker processes on this machine, which exit when the work is done.
 
     Parameters
     ----------
     count
-        Number of processes; each builds its own state.
+        Number of processes; each makes its own state.
     threads
         Threads that each process computes with; by default an equal share of the cores.
     gpus
@@ -32,7 +32,7 @@ class LocalProcesses:
         `deepvis_caffe.cluster.cores.find_gpus`. If empty, the processes see the GPUs that this one
         sees.
     tries
-        How many processes may die while they run one task, before that is an error.
+        How often a task may be tried. If its process dies the last time, too, that is an error.
 
     Raises
     ------
@@ -67,7 +67,7 @@ class DaskCluster:
     Raises
     ------
     SettingsError
-        A number is below 1, or the address is not one.
+        A number is below 1, or the address is malformed.
     """
 
     address: str

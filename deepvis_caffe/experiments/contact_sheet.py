@@ -21,7 +21,7 @@ from deepvis_caffe.optimizer.params import AscentParams, in_words
 from deepvis_caffe.results.layout import search_sheet
 from deepvis_caffe.results.records import write_record
 
-THUMBNAIL = 200  # pixels; the page shows pictures smaller, and at this size when one is chosen
+THUMBNAIL = 200  # pixels; the page shows pictures smaller, and a chosen one at this size
 QUALITY = 88
 GAP = 2  # pixels between the pictures of two units
 
@@ -46,7 +46,7 @@ def write_sheet(
     drawn
         The parameters of every trial, by number.
     again
-        The command that made them.
+        The command that made the search.
 
     Returns
     -------
@@ -109,7 +109,7 @@ def write_page(path: Path, trials: Sequence[Trial], title: str, keep: str) -> Pa
 
 
 def side_by_side(pictures: Sequence[Picture]) -> Picture:
-    """Join the pictures of several units into one row, each centered in a place of equal size."""
+    """Join the pictures of several units into one row, each centered in a cell of equal size."""
     if len(pictures) == 1:
         return pictures[0]
     height, width = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))

@@ -128,7 +128,7 @@ def compared_kinds(spectra: Sequence[FilterSpectrum]) -> list[tuple[str, ...]]:
     Raises
     ------
     ModelError
-        There is none: the layer has fewer than two edge filters.
+        There are none: the layer has fewer than two edge filters.
     """
     count = {kind: sum(one.kind == kind for one in spectra) for kind in EDGES}
     choices: list[tuple[str, ...]] = [

@@ -1,7 +1,7 @@
 """Presets side by side: ``(variants of one unit, presets by name) -> figure and record``.
 
-The figure of a gorilla's units in Yosinski et al. 2015: four regularizations complement each other;
-some pictures show high frequencies, others low ones; some are dense, others sparse.
+Like the figure of the gorilla unit in Yosinski et al. 2015: four regularizations complement each
+other; some pictures show high frequencies, others low ones; some are dense, others sparse.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def write_comparison(
     Parameters
     ----------
     variants
-        Of one unit, and as many seeds as there are to be pictures of each preset.
+        Of one unit; each seed gives one picture per preset.
     presets
         Parameters by the preset's number or name, in the order of the figure.
     path

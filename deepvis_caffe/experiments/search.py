@@ -217,7 +217,7 @@ def draw_trials(
     Parameters
     ----------
     variants
-        Of one seed, which is that of the search, too.
+        Of one seed, which is also the search's.
     steps
         Iterations of each trial.
     overwrite
@@ -234,7 +234,7 @@ def draw_trials(
 
 
 def _trials_there(variants: Variants, seed: int, steps: int, overwrite: bool) -> int:
-    """How many trials the search's page has that can stay on it."""
+    """How many trials on the search's page can be kept."""
     path = search_sheet(
         variants.folder, variants.layer, variants.units, seed, ".json", variants.job.folders
     )

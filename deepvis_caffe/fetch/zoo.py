@@ -20,7 +20,7 @@ def zoo(
     folder: str | os.PathLike[str] | None = None,
     progress: ProgressCallback | None = None,
 ) -> Net:
-    """Fetch a known model, unless it is there already, and load it.
+    """Fetch a known model, unless it is cached already, and load it.
 
     >>> net = zoo("squeezenet")
     >>> net.label("pool10", 281)
@@ -29,7 +29,7 @@ def zoo(
     Parameters
     ----------
     name
-        One of `deepvis_caffe.fetch.known_models`, as ``deepvis fetch`` lists them.
+        One of `deepvis_caffe.fetch.known_models`; ``deepvis fetch`` lists them.
     engine, device, precision
         As for `load_net`.
     folder, progress
@@ -38,7 +38,7 @@ def zoo(
     Returns
     -------
     Net
-        With the mean and scale that it was trained with, and its labels.
+        With the mean and scale that the model was trained with, and its labels.
 
     Raises
     ------

@@ -13,7 +13,7 @@ from deepvis_caffe.image import Picture
 def side_by_side(
     results: Sequence[Attribution], title: str = "", style: str | None = None, columns: int = 4
 ) -> Picture:
-    """A figure of an image and of what each method says about it.
+    """A figure of an image and of each method's map of it.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def side_by_side(
     style
         How maps are shown; by default each in its method's own style.
     columns
-        Pictures side by side.
+        Pictures per row.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """The colors of correlations, in the viewer and on the page: ``Pearson's r -> level -> RGB``.
 
-A level is r in hundredths and fits into a byte, so r is known to exactly two digits. The colors
-diverge from black, and change fastest near 0, because most pairs of units of a layer lie within 0.2
-of it.
+A level is r in hundredths and fits into a byte, so r is stored to two decimals. The colors diverge
+from black, and change fastest near 0, because most pairs of units in a layer have r within 0.2 of
+0.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 Levels = NDArray[np.uint8]
 
-NONE, ZERO, STEPS = 0, 101, 100  # r is unknown; r = 0; levels from there to r = 1, and to r = -1
+NONE, ZERO, STEPS = 0, 101, 100  # levels of unknown r and of r = 0; levels from 0 to 1, or to -1
 COUNT = ZERO + STEPS + 1
 
-STILL = (62, 66, 74)  # a unit that never changes has no r
+STILL = (62, 66, 74)  # the color of unknown r: a constant unit has none
 # (|r|, color); the colors in between are interpolated.
 Stops = tuple[tuple[float, tuple[int, int, int]], ...]
 RISING: Stops = (

@@ -1,4 +1,4 @@
-"""What drives a unit as a figure: ``Drivers -> picture``."""
+"""The drivers of a unit as a figure: ``Drivers -> picture``."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ NOTHING = Cell(np.full((1, 1, 3), 255, np.uint8))
 
 
 def drivers_figure(found: Drivers, optimized: ByUnit = NONE, top: ByUnit = NONE) -> Picture:
-    """A figure of an image and of the units that raise a unit there, and of those that lower it.
+    """A figure of an image, of the units that raise a unit there, and of those that lower it.
 
     Parameters
     ----------
     found
-        What `deepvis_caffe.drivers` returned.
+        The result of `deepvis_caffe.drivers`.
     optimized, top
-        Optimized images and montages of top images, by (layer, unit), of as many units as have
-        some. They stand in rows of their own below the maps.
+        Optimized images and montages of top images, by (layer, unit), of the units that have some.
+        They are in rows of their own below the maps.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def drivers_figure(found: Drivers, optimized: ByUnit = NONE, top: ByUnit = NONE)
 def _rows(
     title: str, found: Drivers, some: Sequence[Driver], optimized: ByUnit, top: ByUnit
 ) -> list[Row]:
-    """The maps of some units, and below them what is known of these, behind an empty cell."""
+    """A row of some units' maps after an empty cell, and rows of their other pictures."""
     maps = [
         Cell(picture, (f"{one.layer} {one.unit}", f"{one.share:+.1%}"))
         for one, picture in zip(some, found.pictures(some), strict=True)

@@ -1,4 +1,4 @@
-"""Labeled figures, as a paper would print them: ``[[cell, ...], ...] -> picture``."""
+"""Labeled figures, as in a paper: ``[[cell, ...], ...] -> picture``."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def grid(
 
 
 class _Canvas:
-    """A white picture to put pictures and text on."""
+    """A white picture to draw pictures and text on."""
 
     def __init__(self, height: int, width: int) -> None:
         from PIL import Image
@@ -131,7 +131,7 @@ class _Canvas:
         width: int,
         center: bool = False,
     ) -> None:
-        """Write one line of text within `width` pixels, cut where it does not fit."""
+        """Write one line of text, cut to `width` pixels."""
         from PIL import Image
 
         line = cut(line, size, width)
@@ -143,7 +143,7 @@ class _Canvas:
     def paste(
         self, picture: Picture, top: int, left: int, height: int, width: int, cell: int
     ) -> None:
-        """Put a picture in the middle of a place of `height` x `width` pixels."""
+        """Center a picture in an area of `height` x `width` pixels."""
         from PIL import Image
 
         rows, columns = _fit(picture, cell)
@@ -152,7 +152,7 @@ class _Canvas:
         self._image.paste(Image.fromarray(small), corner)
 
     def picture(self) -> Picture:
-        """What has been drawn."""
+        """The figure as an array."""
         return np.asarray(self._image).copy()
 
 

@@ -1,6 +1,6 @@
-"""Montages, and how a run's picture becomes one cell of them: ``[picture, ...] -> picture``.
+"""Montages, and how a run's picture becomes a cell of one: ``[picture, ...] -> picture``.
 
-Pictures are (H, W, 3), RGB, uint8, and those of one montage have one size. These are pure
+Pictures are (H, W, 3), RGB, uint8, and those of one montage have the same size. These are pure
 functions; nothing here reads or writes files.
 """
 
@@ -34,11 +34,11 @@ def montage(
     pictures
         At least one.
     columns
-        Cells in a row; by default as many as make the grid square.
+        Cells per row; by default as many as make the grid square.
     padding
         Pixels around and between cells.
     fill
-        Gray level of the padding and of cells left over.
+        Gray level of the padding and of empty cells.
 
     Returns
     -------
@@ -57,8 +57,8 @@ def montage(
 def sprite(pictures: Mapping[int, Picture], count: int) -> Picture:
     """A square grid with a cell for each unit of a layer, as in DVT's ``whole_layer.jpg``.
 
-    DVT looks for unit k in row k // side and column k % side. So there is no padding, and the cells
-    of units without a picture are gray.
+    DVT expects unit k in row k // side, column k % side. So there is no padding, and the cells of
+    units without a picture are gray.
 
     Parameters
     ----------
@@ -74,15 +74,15 @@ def sprite(pictures: Mapping[int, Picture], count: int) -> Picture:
 def cell_of(
     picture: Picture, sees: Sequence[int] | None = None, window: Sequence[int] | None = None
 ) -> Picture:
-    """A run's ``best_X`` as a cell: cropped to what its unit sees, in full contrast, not too small.
+    """A run's ``best_X`` as a cell: cropped to the receptive field, in full contrast, enlarged.
 
     Parameters
     ----------
     picture
         (H, W, 3) RGB uint8, zero is mid-gray.
     sees
-        The part of the net's input that the unit sees, (top, left, bottom, right) in pixels; None
-        where that is all of it or unknown.
+        The unit's receptive field in the net's input, (top, left, bottom, right) in pixels; None if
+        it is all of it or unknown.
     window
         The part that the picture shows, in the same form.
     """
@@ -106,13 +106,13 @@ def shrunk(picture: Picture, most: int) -> Picture:
 def vivid(picture: Picture, percentile: float = 99.5) -> Picture:
     """Stretch the contrast around mid-gray, and clip the most extreme values.
 
-    In a picture that is scaled by its largest value, a few extreme pixels take up most of the
-    range, and the rest is nearly gray.
+    In a picture scaled by its largest value, a few extreme pixels take up most of the range and the
+    rest is nearly gray.
 
     Parameters
     ----------
     picture
-        (H, W, 3), zero is mid-gray, as ``best_X`` is.
+        (H, W, 3), zero is mid-gray, as in ``best_X``.
     percentile
         The percentile of the distances from gray that becomes black or white.
     """
@@ -122,12 +122,12 @@ def vivid(picture: Picture, percentile: float = 99.5) -> Picture:
 
 
 def captioned(picture: Picture, text: str, fill: int = 255) -> Picture:
-    """A picture above a strip with one line of text, which is cut where it does not fit."""
+    """A picture above a strip with one line of text, cut to fit."""
     import cv2
 
     width = picture.shape[1]
     font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.45
-    text = text.encode("ascii", "replace").decode()  # all that OpenCV's fonts can draw
+    text = text.encode("ascii", "replace").decode()  # OpenCV's fonts have nothing else
     while text and cv2.getTextSize(text, font, scale, 1)[0][0] > width - 4:
         text = text[:-1]
     strip = np.full((CAPTION_HEIGHT, width, 3), fill, np.uint8)

@@ -1,4 +1,4 @@
-"""Plots by matplotlib without a window, among them a layer's statistics over a dataset."""
+"""Plots with matplotlib, without a window, such as a layer's statistics over a dataset."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 def new_figure(width: float, height: float, otherwise: str) -> Figure:
-    """An empty figure that lays its axes out by itself.
+    """An empty figure with automatic layout.
 
     Parameters
     ----------
     width, height
         In inches.
     otherwise
-        What the error message suggests where matplotlib is not installed.
+        What the error message suggests if matplotlib is not installed.
 
     Raises
     ------
@@ -42,17 +42,17 @@ def new_figure(width: float, height: float, otherwise: str) -> Figure:
             f"plots need matplotlib: {pip_install('plots')}, or {otherwise} ({error})"
         ) from error
     figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)  # the figure keeps it
+    FigureCanvasAgg(figure)  # attaches itself to the figure
     return figure
 
 
 def write_figure(path: Path, figure: Figure, dpi: float = 100) -> Path:
-    """Write a figure completely or not at all; missing parent folders are created.
+    """Write a figure atomically; missing parent folders are created.
 
     Parameters
     ----------
     path
-        Ends in ``.png`` or another of matplotlib's.
+        Ends in ``.png`` or another of matplotlib's formats.
     dpi
         Pixels per inch.
 
@@ -121,7 +121,7 @@ def plot_layer(path: Path, scan: Scan, layer: str) -> Path:
 
 
 def _draw_histogram(axes: Any, layer: LayerScan) -> None:
-    """A row for each unit, by its strongest activation: how many images excite it how much."""
+    """Draw each unit's histogram of the images' strongest activations, sorted by the highest."""
     used = np.flatnonzero(layer.histogram.any(axis=0))
     low, high = used.min(), used.max() + 1
     order = np.argsort(layer.high, kind="stable")

@@ -63,12 +63,12 @@ def side_by_side(
     Parameters
     ----------
     *results
-        Whatever has a ``picture()``, as the results of `optimize`, `attribute` and `top_images`;
-        pictures, (H, W, 3) RGB uint8; and lists of such.
+        Anything with a ``picture()`` method, such as the results of `optimize`, `attribute` and
+        `top_images`; pictures, (H, W, 3) RGB uint8; and lists of these.
     titles
-        A line below each; by default what the results say themselves.
+        A line below each; by default the results' own titles.
     columns
-        How many are side by side.
+        Pictures per row.
     cell
         The longer side of each, in pixels.
     title
@@ -77,7 +77,7 @@ def side_by_side(
     Raises
     ------
     ImageError
-        There is nothing to show; something is not a picture; or there are not as many titles.
+        There is nothing to show, something is not a picture, or the number of titles differs.
     """
     shown = list(_flat(results))
     pictures = [_picture(one) for one in shown]

@@ -1,7 +1,7 @@
 """The weights of a layer as pictures: ``(net, layer) -> LayerWeights``.
 
 A unit that reads the image is one patch in the image's colors. Any other is a square of patches,
-one for each channel that it reads, in order. In every picture a weight w is drawn by w / m, where
+one for each channel that it reads, in order. In every picture a weight w is scaled to w / m, where
 m is the largest magnitude in the unit's kernel, or with ``scale="layer"`` in the whole layer:
 
 ============  =========================================================================
@@ -36,11 +36,11 @@ from deepvis_caffe.model.weight_statistics import WeightStatistics, weight_stati
 from deepvis_caffe.optimizer.targets import check_units
 
 SCALES = ("unit", "layer")
-STYLES = {"image": 40, "gray": 40, "signed": 200}  # and the gray level of the lines between patches
-SMALLEST = 384  # pixels that the longer side of a picture has at least
-CLEAR = 3  # pixels for a weight, where the picture has no more than `LARGE` then
+STYLES = {"image": 40, "gray": 40, "signed": 200}  # with the gray level of lines between patches
+SMALLEST = 384  # pixels; the least length of a picture's longer side
+CLEAR = 3  # pixels per weight, unless the picture would have more than `LARGE`
 LARGE = 4_000_000  # pixels
-MOST = 16_000_000  # pixels of a layer's picture; of a larger one only the first units are drawn
+MOST = 16_000_000  # pixels of a layer's picture; of larger layers only the first units are drawn
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +50,10 @@ class LayerWeights:
     Attributes
     ----------
     kernels
-        Of each unit; see `deepvis_caffe.model.kernels`.
+        The kernels of all units; see `deepvis_caffe.model.kernels`.
     preprocessor
-        The net's, which knows the order of the image's channels; None where the input holds no
-        pictures.
+        The net's preprocessor, which knows the order of the image's channels; None if the input is
+        not a picture.
     """
 
     kernels: Kernels
@@ -61,16 +61,16 @@ class LayerWeights:
 
     @property
     def values(self) -> Floats:
-        """float32 (units, channels, *window), in the net's own order of channels."""
+        """float32 (units, channels, *window), in the net's channel order."""
         return self.kernels.values
 
     @property
     def style(self) -> str:
-        """How pictures are drawn unless said otherwise: ``"image"`` or ``"signed"``."""
+        """How pictures are drawn by default: ``"image"`` or ``"signed"``."""
         return "image" if self._is_image else "signed"
 
     def statistics(self, unit: int | None = None) -> WeightStatistics:
-        """Mean, spread, range and histogram of a unit's kernel, or of all of the layer's."""
+        """Mean, spread, range and histogram of a unit's kernel, or of the whole layer."""
         return weight_statistics(self.values if unit is None else self.values[self._unit(unit)])
 
     def picture(
@@ -80,20 +80,20 @@ class LayerWeights:
         style: str | None = None,
         zoom: int | None = None,
     ) -> Picture:
-        """A unit's weights, or those of many, (H, W, 3) RGB uint8.
+        """A picture of one or several units' weights, (H, W, 3) RGB uint8.
 
         Parameters
         ----------
         units
-            A unit; several; or None for the first `count_shown` ones of the layer. Several units
-            of one patch each stand in a square, row by row. Of others each is a row of patches.
+            A unit; several; or None for the first `count_shown` units of the layer. Several units
+            of one patch each form a square, row by row; otherwise each unit is a row of patches.
         scale
-            ``"unit"`` or ``"layer"``: over what the largest magnitude is taken.
+            ``"unit"`` or ``"layer"``: over which weights the largest magnitude is taken.
         style
             ``"image"``, ``"gray"`` or ``"signed"``; by default `style`.
         zoom
-            Pixels for each weight; by default see `enlargement`. Between patches of more than one
-            weight lies a line, a quarter as thick, but at least one pixel.
+            Pixels per weight; by default from `enlargement`. Patches of more than one weight are
+            separated by lines of a quarter of this, but at least one pixel.
 
         Raises
         ------
@@ -123,7 +123,7 @@ class LayerWeights:
     def patches(
         self, units: Sequence[int], scale: str = "unit", style: str | None = None
     ) -> Picture:
-        """The patches of units, (units, patches of each, h, w, 3) RGB uint8, a pixel a weight.
+        """The patches of units, (units, patches, h, w, 3) RGB uint8, one pixel per weight.
 
         Parameters and errors are those of `picture`.
         """
@@ -142,7 +142,7 @@ class LayerWeights:
                     f"the {maps.shape[1]} channels of layer {self.kernels.layer!r} are not those "
                     "of an image; take style 'gray' or 'signed'"
                 )
-            # Without the mean: it does not matter here, and would not fit.
+            # Without the mean, which has no effect here and another shape.
             small = replace(self.preprocessor, shape=maps.shape[1:], mean=None, resize_to=None)
             return small.show_symmetric(shares, largest=1)[:, np.newaxis]
         if style == "signed":
@@ -153,7 +153,7 @@ class LayerWeights:
 
     @property
     def count_shown(self) -> int:
-        """How many units a picture of the layer shows: all, unless it would be too large."""
+        """How many units a picture of the layer shows: all, unless that would be too large."""
         _, channels, height, width = as_maps(self.values[:1]).shape
         gap = int(height * width > 1)
         each = (height + gap) * (width + gap) * (1 if self._is_image else channels)
@@ -189,8 +189,8 @@ def layer_weights(net: Net, layer: str) -> LayerWeights:
     net
         From `load_net`.
     layer
-        The name of a convolution, its transpose or an inner product, or of a blob, which stands for
-        the layer that writes it first.
+        The name of a convolution, a deconvolution or an inner product, or of a blob, which stands
+        for the first layer that writes it.
 
     Raises
     ------
@@ -204,7 +204,7 @@ def layer_weights(net: Net, layer: str) -> LayerWeights:
     kernels = kernels_of(net.model, layer)
     try:
         preprocessor = net.preprocessor
-    except ImageError:  # the input holds no pictures
+    except ImageError:  # the input is not a picture
         return LayerWeights(kernels, None)
     return LayerWeights(kernels, preprocessor)
 
@@ -216,7 +216,7 @@ def enlargement(height: int, width: int) -> int:
 
 
 def as_maps(kernels: Floats) -> Floats:
-    """Kernels (units, channels, *window) as maps, (units, channels, h, w): slices side by side."""
+    """Kernels (units, channels, *window) as maps (units, channels, h, w), slices side by side."""
     units, channels, *window = kernels.shape
     if len(window) < 3:
         height, width = (1,) * (2 - len(window)) + tuple(window)
@@ -226,7 +226,7 @@ def as_maps(kernels: Floats) -> Floats:
 
 
 def tiled(patches: Picture, columns: int, gap: int, fill: int) -> Picture:
-    """Patches (..., count, h, w, 3) row by row, (..., H, W, 3), with lines of `fill` between."""
+    """Patches (..., count, h, w, 3) in rows, as (..., H, W, 3), with lines of `fill` between."""
     *lead, count, height, width, _ = patches.shape
     rows = math.ceil(count / columns)
     out = np.full((*lead, rows, height + gap, columns, width + gap, 3), fill, np.uint8)

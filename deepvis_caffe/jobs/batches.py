@@ -1,7 +1,7 @@
-"""Ascents in batches, in this process or in others: ``missing runs -> batches -> results``.
+"""Ascents in batches, in this or other processes: ``missing runs -> batches -> results``.
 
-Every job's ascents are cut and run here, so they are shared among processes in the same way. Only
-numbers travel between processes: which units and seeds one way, images and histories the other.
+All ascents are batched and run here, so every job distributes them over processes in the same way.
+Workers get units and seeds, and send back images and histories.
 """
 
 from __future__ import annotations
@@ -27,15 +27,14 @@ def make_batches(
     batch_size: int | None = None,
     crop: Crop = "auto",
 ) -> list[AscentBatch]:
-    """Cut what is missing into batches: as large as pays, and no larger than a process's share.
+    """Divide the missing runs into batches: large ones, but at most a process's share.
 
     Parameters
     ----------
     job
-        Whose local processes share the work, so that none is idle while another has it all. If it
-        is reproducible, each image is a batch.
+        Its local processes share the work evenly. If it is reproducible, each image is a batch.
     missing
-        The runs of each set of parameters, (target, seed), those of a unit one after the other.
+        The runs of each set of parameters, as (target, seed), ordered by unit.
     batch_size, crop
         As for `optimize`.
     """
@@ -56,7 +55,7 @@ def make_batches(
 def run_batches(
     job: Job, batches: Sequence[AscentBatch]
 ) -> Generator[tuple[AscentBatch, list[AscentResult]], None, None]:
-    """Run every batch, and yield what it found as soon as it is there.
+    """Run every batch, and yield its results as soon as they are ready.
 
     Parameters
     ----------
@@ -82,7 +81,7 @@ def run_batches(
 
 def _run_batch(net: Net, batch: AscentBatch, report: Callable[[Any], None]) -> list[AscentResult]:
     results = run_batch(net, batch, report)
-    # The preprocessor is as large as two images, and the process that asks has its own.
+    # The preprocessor is as large as two images, and the calling process has its own.
     return [replace(result, preprocessor=None) for result in results]  # type: ignore[arg-type]
 
 

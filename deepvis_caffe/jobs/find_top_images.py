@@ -1,7 +1,7 @@
 """Top images from Python: ``(net, images, layers) -> TopImages``, with or without files.
 
-`top_images` is the scan and the pictures of ``deepvis top-images`` in one call. What it returns
-crops a unit's images when they are asked for, shows itself in a notebook, and saves itself.
+`top_images` does the scan and the pictures of ``deepvis top-images`` in one call. Its result crops
+a unit's images on access, displays itself in a notebook, and can be saved.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ class UnitTopImages(Sequence[Example]):
     Attributes
     ----------
     examples
-        The images; none where no image activates the unit.
+        The images; empty if no image activates the unit.
     layer, unit
         The unit.
     label
-        Its name, where it has one.
+        Its label, if it has one.
     """
 
     examples: tuple[Example, ...] = field(repr=False)
@@ -79,11 +79,11 @@ class UnitTopImages(Sequence[Example]):
 
     @property
     def title(self) -> str:
-        """Which unit it is, in words."""
+        """The unit's title, for people."""
         return unit_title(self.layer, self.unit, self.label)
 
     def picture(self) -> Picture:
-        """A figure of the crops, with activations and names, and of their saliency maps.
+        """A figure of the crops with their activations and names, and of their saliency maps.
 
         Raises
         ------
@@ -109,7 +109,7 @@ class UnitTopImages(Sequence[Example]):
 
 
 class TopImages:
-    """What `top_images` found; ``found[unit]`` or ``found[layer, unit]`` are a unit's images.
+    """The result of `top_images`; ``found[unit]`` or ``found[layer, unit]`` are a unit's images.
 
     Attributes
     ----------
@@ -121,7 +121,7 @@ class TopImages:
     layers
         The names of the layers.
     units
-        By layer the units that are shown and saved.
+        The units that are shown and saved, by layer.
     modes
         The backward modes of the saliency maps.
     """
@@ -149,7 +149,7 @@ class TopImages:
         return self._scanned.source
 
     def __getitem__(self, key: int | str | tuple[str, int | str]) -> UnitTopImages:
-        """The top images of a unit, by its number or label; with several layers (layer, unit).
+        """The top images of a unit by its number or label, or of (layer, unit) for several layers.
 
         Raises
         ------
@@ -204,22 +204,22 @@ class TopImages:
         Parameters
         ----------
         folder
-            A results folder. Pictures that are there already are left alone.
+            A results folder. Pictures that exist already are kept.
         overwrite
-            Whether results that were made of other images or with another net may be replaced.
+            Whether results of other images or another net may be replaced.
         progress
             Called as ``progress(done, total)``, in units.
         with_crops
-            Whether each crop and saliency map is also written by itself, not just in the montage
-            of its unit.
+            Whether each crop and saliency map is also written to a file of its own, besides the
+            montage of its unit.
 
         Raises
         ------
         SettingsError
             The folder holds other results.
         ResultsError
-            It cannot be written, a picture there is another program's, or the disk has too little
-            room.
+            It cannot be written, another program made a picture in it, or the disk has too little
+            space.
         ImageError
             An image has changed since it was scanned.
         """
@@ -268,30 +268,30 @@ def top_images(
     net
         From `load_net`.
     images
-        A folder of images, an LMDB, an HDF5 file, a video, a list of images in a text file; a list
-        of pictures (H, W, 3) or files, or a mapping from names to such; or a source, from
+        A folder of images, an LMDB, an HDF5 file, a video, or a list of images in a text file; a
+        list of pictures (H, W, 3) or files, or a mapping from names to these; or a source from
         `open_source`.
     layers
         Names of layers or blobs; by default all convolution, deconvolution and inner-product
         layers.
     units
-        Which units of each layer are shown and saved, by number or label; all by default. Every
-        unit can be asked for.
+        Which units of each layer to show and save, by number or label; all by default. The result
+        can be indexed with any unit.
     count
-        How many images of each unit.
+        Number of images per unit.
     modes
         Backward modes of the saliency maps beside the crops.
     results
-        A results folder, as the commands, the viewer and the gallery read it: what is there already
-        is not computed again. None writes no files.
+        A results folder for the commands, the viewer and the gallery. Results that it already has
+        are not computed again. None writes no files.
     overwrite
-        Whether results in that folder that were made of other images may be replaced.
+        Whether results of other images in that folder may be replaced.
     progress
         Called as ``progress(done, total)``, in images.
     batch_size
-        Images that run side by side; by default as many as suit the engine.
+        Images per batch; by default as many as suit the engine.
     with_crops
-        Whether `results` also gets each crop by itself; see `TopImages.save`.
+        Whether `results` also gets each crop as a file of its own; see `TopImages.save`.
 
     Raises
     ------
@@ -300,7 +300,7 @@ def top_images(
     UnknownNameError, ModelError
         There is no such layer, label or mode, or the layer has no units.
     SettingsError, ResultsError
-        There is no such unit; or as `TopImages.save`.
+        There is no such unit, or as for `TopImages.save`.
     """
     for mode in modes:
         check_mode(mode)
@@ -331,7 +331,7 @@ def top_images(
 
 
 def _units(net: Net, layer: str, shape: tuple[int, ...], units: Any) -> list[int]:
-    """Units of a layer of that shape, by number or label, as numbers; None means all."""
+    """The numbers of a layer's units, given by number or label; None means all."""
     if units is None:
         return list(range((*shape, 1)[0]))
     listed = [units] if isinstance(units, str) or not isinstance(units, Iterable) else list(units)

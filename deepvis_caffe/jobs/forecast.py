@@ -1,7 +1,7 @@
-"""How much disk and time work will take: ``(done, bytes, seconds) of a few tasks -> of all``.
+"""Forecast the disk space and time of a job from its first tasks.
 
 Tasks of one kind cost about the same, and kinds differ a hundredfold: a unit of a first layer sees
-three pixels, one of a last layer the whole image. So some tasks of every kind are done first.
+three pixels, one of a last layer the whole image. So a few tasks of every kind are done first.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import TypeVar
 from deepvis_caffe.errors import ResultsError
 from deepvis_caffe.files import bytes_in_words
 
-SAMPLE = 2  # tasks of each kind; the first of them may load what the next ones find loaded
-KEPT_FREE = 100_000_000  # bytes of a disk that are never filled
+SAMPLE = 2  # tasks of each kind; the first one may load what later ones reuse
+KEPT_FREE = 100_000_000  # bytes of a disk that are always left free
 BLOCK = 4096  # bytes; files take whole blocks
 
 Kind = TypeVar("Kind", bound=Hashable)
@@ -25,14 +25,14 @@ Kind = TypeVar("Kind", bound=Hashable)
 
 @dataclass(frozen=True)
 class Forecast:
-    """What is ahead.
+    """What the remaining tasks will take.
 
     Attributes
     ----------
     tasks
         How many are left.
     size
-        Bytes of disk that they will take.
+        Bytes that they will take on disk.
     seconds
         How long they will take.
     free
@@ -46,16 +46,16 @@ class Forecast:
 
 
 def sample_first(tasks: Mapping[Kind, Sequence[int]]) -> tuple[list[tuple[Kind, int]], int]:
-    """The tasks in an order in which what is done tells how long the rest takes.
+    """Order tasks so that the first ones are a sample of all kinds.
 
-    One task of each kind, then another of each, and then all kinds in proportion.
+    One task of each kind comes first, then another of each, and then all kinds in proportion.
 
     Returns
     -------
     list of (kind, task)
-        All of them.
+        All tasks.
     int
-        How many of them come before the rest.
+        The size of the sample.
     """
     sample = [
         (kind, some[number])
@@ -74,7 +74,7 @@ def sample_first(tasks: Mapping[Kind, Sequence[int]]) -> tuple[list[tuple[Kind, 
 
 @dataclass
 class Sample:
-    """What the first tasks took.
+    """The costs of the first tasks.
 
     Parameters
     ----------
@@ -88,17 +88,17 @@ class Sample:
     clock: Callable[[], float] = time.monotonic
     _sizes: dict[Hashable, list[int]] = field(default_factory=dict)
     _work: dict[Hashable, float] = field(default_factory=dict)
-    _warm: float | None = None  # when every kind had been done once
+    _warm: float | None = None  # the time at which every kind had been done once
 
     def add(self, kind: Hashable, size: int, seconds: float) -> None:
-        """Note a finished task: its bytes on disk, and how long its process worked on it."""
+        """Note a finished task, its bytes on disk and how long its process worked on it."""
         self._sizes.setdefault(kind, []).append(size)
         self._work[kind] = min(seconds, self._work.get(kind, seconds))
         if self._warm is None and len(self._sizes) == len(self.left):
             self._warm = self.clock()
 
     def forecast(self, folder: Path) -> Forecast:
-        """What the rest will take, in a folder on this disk."""
+        """What the remaining tasks will take, on the disk of a folder."""
         mean_size = _mean([size for some in self._sizes.values() for size in some])
         mean_work = _mean(list(self._work.values()))
         sizes = (
@@ -110,7 +110,7 @@ class Sample:
         )
 
     def _slowdown(self) -> float:
-        """Seconds that pass for each second of work in a process: writing, other processes."""
+        """Elapsed time per second of work in a process, with writing and other processes."""
         repeated = sum(self._work[kind] for kind, some in self._sizes.items() if len(some) > 1)
         if self._warm is None or not repeated:
             return 1.0
@@ -118,12 +118,12 @@ class Sample:
 
 
 def size_on_disk(paths: Sequence[Path]) -> int:
-    """The bytes that files take, in whole blocks."""
+    """The bytes that files take on disk, in whole blocks."""
     return sum(-(-path.stat().st_size // BLOCK) * BLOCK for path in paths)
 
 
 def free_space(folder: Path) -> int:
-    """Bytes that are free on the disk that holds a folder, which need not be there yet."""
+    """Free bytes on the disk of a folder, which need not exist yet."""
     there = folder.absolute()
     while not there.exists():
         there = there.parent
@@ -131,17 +131,17 @@ def free_space(folder: Path) -> int:
 
 
 def check_free_space(folder: Path, size: int = 0, remedy: str = "") -> None:
-    """Make sure that so many bytes more can be written, and the disk is not full then.
+    """Check that the disk has room for `size` more bytes and still keeps some space free.
 
     Parameters
     ----------
     remedy
-        What to do about it, for the error, besides another folder.
+        What else to try besides another folder, for the error.
 
     Raises
     ------
     ResultsError
-        They cannot.
+        The disk has too little space.
     """
     free = free_space(folder)
     if free - size >= KEPT_FREE:

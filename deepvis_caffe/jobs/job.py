@@ -1,7 +1,7 @@
-"""A job: a net, the processes that run it, and the folder that its results go to.
+"""A job: a net, the processes that run it, and its results folder.
 
-What makes results takes a `Job`, so that all of this is decided in one place: `Job.from_settings`
-for the commands, ``Job(net, folder)`` for scripts.
+Everything that makes results takes a `Job`, so this is configured in one place:
+`Job.from_settings` for the commands, ``Job(net, folder)`` for scripts.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ Task = TypeVar("Task")
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What all work on one net shares.
+    """The configuration that all work on one net shares.
 
     Parameters
     ----------
     net
         From `load_net`.
     results
-        The results folder; made when something is written.
+        The results folder; created when something is written.
     where
-        Which processes compute; see `deepvis_caffe.cluster`. Files are written by this one alone.
+        Which processes compute; see `deepvis_caffe.cluster`. Only this process writes files.
     make_net
-        Makes the same net in another process, and is picklable; see `net_maker`. `Serial` needs
-        none.
+        Makes the same net in another process; must be picklable. See `net_maker`. Not needed for
+        `Serial`.
     progress
-        Called as the work goes on with what is done and what there is to do.
+        Called as the work proceeds, with the amount done and the total.
     overwrite
         Whether results made with other parameters, images or nets may be replaced.
     reproducible
@@ -53,9 +53,9 @@ class Job:
     Raises
     ------
     ClusterError
-        Other processes are to compute, and there is no `make_net`.
+        Other processes are to compute, but there is no `make_net`.
     SettingsError
-        They are to be reproducible, and the net runs on a GPU.
+        Ascents are to be reproducible, but the net runs on a GPU.
     """
 
     net: Net
@@ -85,9 +85,9 @@ class Job:
         Parameters
         ----------
         net
-            From these settings.
+            The net of these settings.
         results
-            In place of the settings' results folder.
+            A results folder to use instead of the settings'.
         """
         return cls(
             net,
@@ -99,7 +99,7 @@ class Job:
         )
 
     def reporting(self, progress: ProgressCallback | None) -> Job:
-        """The same job, with another callback for progress."""
+        """The same job with another progress callback."""
         return replace(self, progress=progress)
 
     @cached_property
@@ -109,7 +109,7 @@ class Job:
 
     @cached_property
     def folders(self) -> Folders:
-        """The folders of those layers that their names alone do not tell apart."""
+        """The folders of layers whose names alone do not tell them apart."""
         return net_folders(self.net.model.graph)
 
     @property
@@ -119,7 +119,7 @@ class Job:
 
     @property
     def threads(self) -> int:
-        """Threads that each process computes with; on a cluster, those of a machine like this."""
+        """Threads of each process; a cluster's machines are assumed to be like this one."""
         if isinstance(self.where, LocalProcesses):
             return self.where.threads or threads_each(self.where.count)
         return threads_here()
@@ -139,19 +139,19 @@ class Job:
         make_state: Callable[[Callable[[], Net]], Any] | None = None,
         on_message: Callable[[int, Any], None] | None = None,
     ) -> Generator[tuple[int, Any], None, None]:
-        """Run every task where this job runs, and yield each result as soon as it is there.
+        """Run every task where this job runs, and yield each result as soon as it is ready.
 
-        Close the generator, and everything that still runs is stopped.
+        Closing the generator stops everything that still runs.
 
         Parameters
         ----------
         work
-            ``work(state, task, report) -> result``; ``report(message)`` says how far it is.
+            ``work(state, task, report) -> result``; ``report(message)`` reports progress.
         make_state
-            ``make_state(make_net) -> state``, what a process keeps from task to task; by default
-            its net. A process other than this one makes sure that its net is the same as here.
+            ``make_state(make_net) -> state``, which a process keeps between tasks; by default its
+            net. Another process checks that its net is the same as here.
         on_message
-            Called with a task's index and what it reports.
+            Called with a task's index and its message.
 
         Yields
         ------
@@ -161,7 +161,7 @@ class Job:
         Raises
         ------
         ModelError
-            Another process has another net.
+            Another process loaded a different net.
         ClusterError, Exception
             As `deepvis_caffe.cluster.run_tasks`.
         """
@@ -176,10 +176,10 @@ class Job:
 
 
 def where_of(settings: Settings, net: Net) -> Where:
-    """What `workers` and `scheduler` mean for this net.
+    """Where to run, from the settings `workers` and `scheduler`.
 
-    Each local process gets a GPU of its own where the net runs on one, unless the settings name
-    a certain GPU; then all share that.
+    If the net runs on a GPU, each local process gets its own, unless the settings name one by
+    number; then all share that one.
     """
     if settings.scheduler:
         return DaskCluster(settings.scheduler)
@@ -190,10 +190,10 @@ def where_of(settings: Settings, net: Net) -> Where:
 
 
 def net_maker(settings: Settings, net: Net) -> Callable[[], Net]:
-    """What makes `net` again in another process, from the same files.
+    """A function that loads `net` in another process, from the same files.
 
-    Local processes run it on the same kind of device. Workers of a cluster choose theirs as the
-    settings say, so that `auto` takes a GPU where there is one.
+    Local processes run it on the same kind of device. Workers of a cluster choose their own by the
+    settings, so `auto` takes a GPU where there is one.
     """
     device = settings.device
     if not settings.scheduler and not _names_gpu(device):
@@ -203,7 +203,7 @@ def net_maker(settings: Settings, net: Net) -> Callable[[], Net]:
         for name, value in settings
         if isinstance(value, Path) and name in ("prototxt", "weights", "mean")
     }
-    # Labels are for those who read results, and only this process writes them.
+    # Labels are only needed for results, which only this process writes.
     own = {"engine": net.engine, "device": device, "labels": None}
     same = settings.model_copy(update={**absolute, **own})
     return partial(_load, same)
@@ -221,7 +221,7 @@ def _load(settings: Settings) -> Net:
 
 
 def _names_gpu(device: str) -> bool:
-    """Whether a setting says which GPU: cuda:1, not auto, cpu or cuda."""
+    """Whether a device setting names a GPU by number: cuda:1, not auto, cpu or cuda."""
     return ":" in device
 
 

@@ -1,7 +1,7 @@
 """A layer's optimized images, from net to files: ``(job, layer, units, ascents) -> files``.
 
-Every batch of ascents is written as soon as it has run, and what is on disk already does not run
-again. So the work can be interrupted at any moment, and the same call goes on with it.
+Every batch of ascents is written as soon as it has run, and runs that are on disk already are
+skipped. So the work can be interrupted at any time, and the same call resumes it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from deepvis_caffe.results.layout import BEST_X, BEST_XPM
 from deepvis_caffe.results.records import Record, read_record
 from deepvis_caffe.results.store import ResultStore
 
-NAMED = 3  # of a sum's units, in its label
+NAMED = 3  # units of a sum that its label names
 
 
 # -- what is to be made --------------------------------------------------------------------------
@@ -38,14 +38,14 @@ NAMED = 3  # of a sum's units, in its label
 
 @dataclass(frozen=True)
 class Ascents:
-    """The ascents that each unit gets.
+    """The ascents of each unit.
 
     Attributes
     ----------
     params
-        What an ascent does, see `deepvis_caffe.optimizer.ascent_params`.
+        Parameters of an ascent; see `deepvis_caffe.optimizer.ascent_params`.
     seeds
-        One ascent each.
+        One ascent for each seed.
     crop, batch_size
         As for `optimize`.
     """
@@ -63,22 +63,23 @@ class Unit:
     Attributes
     ----------
     unit, label
-        Its number or name, and its label where the layer has labels.
+        Its number or name, and its label if the layer has labels.
     montage
         The picture of all its seeds.
     value
         The activation of the best seed's saved image: the highest, or the lowest if the ascent
-        lowered it. None where no activation was finite.
+        minimized it. None if no activation was finite.
     met_top
         For how many seeds the unit became the highest of its layer.
     no_gradient
         How many seeds ended at a gradient of exactly 0.
     redirected
-        How many seeds began where the unit was off behind a ReLU, and went on to where it is on.
+        For how many seeds the unit was off behind a ReLU at first, and a redirected gradient turned
+        it on.
     restarted
-        How many seeds started from the unit's top images, as that did not help.
+        How many seeds recovered only after a restart from the unit's top images.
     new
-        How many of its seeds ran now; the others were there already.
+        How many of its seeds ran now; the others were on disk already.
     """
 
     unit: UnitName
@@ -95,9 +96,9 @@ class Unit:
 def make_layer(
     job: Job, layer: TargetLayer, units: Sequence[Target], ascents: Ascents
 ) -> list[Unit]:
-    """Find and write the pictures of some units of a layer, or of an objective, with montages.
+    """Compute and write the pictures and montages of some units of a layer, or of an objective.
 
-    Their recipe has a folder of its own, see `deepvis_caffe.results.recipes`.
+    Each recipe has its own folder; see `deepvis_caffe.results.recipes`.
 
     Parameters
     ----------
@@ -114,12 +115,13 @@ def make_layer(
     Raises
     ------
     ResultsError, SettingsError
-        Before any step: something is there that must not be replaced, see `ResultStore.claim`.
+        Before the first step: the folder has something that must not be replaced; see
+        `ResultStore.claim`.
     """
     targets = list(dict.fromkeys(layer.check(units)))
     missing = missing_runs(job, layer, targets, ascents)
     batches = make_batches(job, layer, {ascents.params: missing}, ascents.batch_size, ascents.crop)
-    quiet = job.reporting(None)  # what starts again was counted
+    quiet = job.reporting(None)  # progress has counted the restarted runs already
     with (
         closing(run_batches(job, batches)) as found,
         closing(restarted(job, layer, found, partial(run_batches, quiet))) as all_found,
@@ -132,12 +134,12 @@ def make_layer(
 def missing_runs(
     job: Job, layer: TargetLayer, targets: Sequence[Target], ascents: Ascents
 ) -> list[tuple[Target, int]]:
-    """The (target, seed) of each run that is not on disk yet, unit by unit.
+    """The (target, seed) of each run that is not on disk yet, ordered by unit.
 
     Raises
     ------
     ResultsError, SettingsError
-        Something is there that must not be replaced, see `ResultStore.claim`.
+        The folder has something that must not be replaced; see `ResultStore.claim`.
     """
     seeds, own_recipe = ascents.seeds, recipe(job, layer, ascents)
     store = job.store.of(layer.name, own_recipe)
@@ -153,13 +155,13 @@ def missing_runs(
             if not store.has_run(layer.name, name, seed, own_recipe, is_final)
         ]
         if some and depends_on_seeds(layer, ascents):
-            some = list(seeds)  # a unit's images depend on each other: all are made anew, or none
+            some = list(seeds)  # a unit's images depend on each other: all are made again, or none
         missing += [(target, seed) for seed in some]
     return missing
 
 
 def _is_final(can_restart_it: Callable[[], bool], record: Record) -> bool:
-    """Whether another run would find no more: this one was not silent, or all starts were tried."""
+    """Whether running again is pointless: the run was not silent, or all starts were tried."""
     activations = record.get("objective")
     if not isinstance(activations, list) or not is_silent(record.get("stop"), activations):
         return True
@@ -171,7 +173,7 @@ def _is_final(can_restart_it: Callable[[], bool], record: Record) -> bool:
 def check_layers(
     job: Job, layers: Iterable[tuple[TargetLayer, Sequence[Target]]], ascents: Ascents
 ) -> None:
-    """Make sure that all of this can be written, before the first step of any layer.
+    """Check that the results of all layers can be written, before the first step of any.
 
     Parameters
     ----------
@@ -181,7 +183,7 @@ def check_layers(
     Raises
     ------
     ResultsError, SettingsError
-        Something is there that must not be replaced, see `ResultStore.check`.
+        The folder has something that must not be replaced; see `ResultStore.check`.
     """
     for layer, targets in layers:
         own_recipe = recipe(job, layer, ascents)
@@ -191,7 +193,7 @@ def check_layers(
 
 
 def depends_on_seeds(layer: TargetLayer, ascents: Ascents) -> bool:
-    """Whether an image depends on which other seeds there are."""
+    """Whether an image depends on the other seeds of its unit."""
     compares = bool(layer.objective and layer.objective.compares_images)
     return compares or ascents.params.compares_images
 
@@ -204,14 +206,14 @@ def write_layer(
     missing: Sequence[tuple[Target, int]],
     found: Iterable[tuple[AscentBatch, Sequence[AscentResult]]],
 ) -> None:
-    """Write what was missing as it is found, a unit's montage once all its seeds are there.
+    """Write missing runs as they finish, and a unit's montage once all its seeds are done.
 
     Parameters
     ----------
     missing
         From `missing_runs`.
     found
-        Batches as they are ready, with their results. Runs that were cancelled are not written.
+        Batches with their results, as they finish. Cancelled runs are not written.
     """
     seeds, own_recipe = ascents.seeds, recipe(job, layer, ascents)
     of_name = {name_of(target): target for target in targets}
@@ -221,7 +223,7 @@ def write_layer(
     cells: dict[UnitName, dict[int, Picture]] = {name: {} for name in of_name}
 
     def finish(name: UnitName) -> None:
-        """Write a unit's montage, once all its seeds are there."""
+        """Write a unit's montage, once all its seeds are done."""
         if left[name]:
             return
         made = cells.pop(name, {})
@@ -254,10 +256,11 @@ def write_layer(
 
 
 def recipe(job: Job, layer: TargetLayer, ascents: Ascents) -> Record:
-    """Everything that decides the pixels, except for the layer's name, unit and seed.
+    """Everything that determines the pixels, except for the layer's name, unit and seed.
 
-    Where the ascent does not start at the named layer's own output, ``"output_of"`` says at which
-    layer's. Older records do not have it, from when every ascent started at the layer's own output.
+    If the gradient does not start at the named layer's own output, ``"output_of"`` names the layer
+    whose output it starts at. Older records lack it, because every ascent then started at the
+    layer's own output.
     """
     params = ascents.params
     decides: Record = {
@@ -282,12 +285,12 @@ def recipe(job: Job, layer: TargetLayer, ascents: Ascents) -> Record:
 
 
 def store_of(job: Job, layer: TargetLayer, ascents: Ascents) -> ResultStore:
-    """The job's results, at the images of a layer by these ascents' recipe."""
+    """The job's result store for the recipe of these ascents."""
     return job.store.of(layer.name, recipe(job, layer, ascents))
 
 
 def record_fields(job: Job, layer: TargetLayer, target: Target, own_recipe: Record) -> Record:
-    """What a record says of a unit, besides the ascent itself."""
+    """The fields of a unit's record besides those of the ascent itself."""
     return {
         "label": _label(job.net.labels_of(layer.name), target, layer.count),
         "model": job.model_names,
@@ -297,7 +300,7 @@ def record_fields(job: Job, layer: TargetLayer, target: Target, own_recipe: Reco
 
 
 def write_result(store: ResultStore, result: AscentResult, fields: Record) -> Picture:
-    """Write the pictures of one run, and then its record, to which `fields` are added.
+    """Write the pictures of one run, and then its record with `fields` added.
 
     Returns
     -------
@@ -311,7 +314,7 @@ def write_result(store: ResultStore, result: AscentResult, fields: Record) -> Pi
 
 
 def _label(labels: Labels, target: Target, count: int) -> str | None:
-    """A unit's label; of a sum of units, the labels of the first few."""
+    """A unit's label; for a sum of units, the labels of the first few."""
     members = target if isinstance(target, tuple) else (target,)
     found = [label_of(labels, unit, count) for unit in members if isinstance(unit, int)]
     if len(found) < 2:
@@ -321,8 +324,8 @@ def _label(labels: Labels, target: Target, count: int) -> str | None:
     return " + ".join([*named[:NAMED], *more])
 
 
-def _went_on(record: Record) -> bool:
-    """Whether a run found a gradient that it did not have at first."""
+def _recovered(record: Record) -> bool:
+    """Whether a run without a gradient at first found one by redirection or restart."""
     helped = record.get("redirected_steps") or "started_from" in record
     return bool(helped) and not is_silent(record["stop"], record["objective"])
 
@@ -343,7 +346,7 @@ def _summary(job: Job, layer: TargetLayer, target: Target, ascents: Ascents, new
         value=value,
         met_top=met_top,
         no_gradient=no_gradient,
-        redirected=sum(_went_on(one) and "started_from" not in one for one in records),
-        restarted=sum(_went_on(one) and "started_from" in one for one in records),
+        redirected=sum(_recovered(one) and "started_from" not in one for one in records),
+        restarted=sum(_recovered(one) and "started_from" in one for one in records),
         new=new,
     )

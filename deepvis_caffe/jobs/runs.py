@@ -1,8 +1,8 @@
 """Feature visualization from Python, with files: ``(net, layer or objective) -> Runs``.
 
-`optimize` is `deepvis_caffe.optimizer.optimize`, which computes, and beside it a results folder:
-finished runs are written there, and the same call goes on where it was cut off. `Runs` are results
-that save themselves; `load_runs` reads them back.
+`optimize` is `deepvis_caffe.optimizer.optimize` with a results folder: finished runs are written to
+it, and the same call resumes after an interruption. `Runs` are results that can be saved;
+`load_runs` reads them back.
 """
 
 from __future__ import annotations
@@ -80,12 +80,12 @@ class Runs(AscentResults):
     def save(self, folder: str | os.PathLike[str], overwrite: bool = False) -> Path:
         """Write the pictures and records into a results folder, with a montage of each unit.
 
-        Runs that were cancelled are left out: ``optimize(..., results=folder)`` makes them.
+        Cancelled runs are left out; ``optimize(..., results=folder)`` completes them.
 
         Parameters
         ----------
         folder
-            A results folder, as the commands, the viewer and the gallery read it.
+            A results folder for the commands, the viewer and the gallery.
         overwrite
             Whether results of another net may be replaced.
 
@@ -97,10 +97,10 @@ class Runs(AscentResults):
         Raises
         ------
         SettingsError
-            Something is of another net, and `overwrite` is not set; or these results are a
-            selection, or were read from a folder.
+            The folder has results of another net, and `overwrite` is not set; or these results are
+            a selection, or were read from a folder.
         ResultsError, ImageError
-            The folder cannot be written, or a picture in it is another program's.
+            The folder cannot be written, or another program made a picture in it.
         """
         if self._work is None:
             raise SettingsError(
@@ -140,7 +140,7 @@ def optimize(
     reproducible: bool = False,
     **changes: Any,
 ) -> Runs:
-    """Find images that maximize units or objectives, as `deepvis_caffe.optimizer.optimize`.
+    """Find images that maximize units or objectives, like `deepvis_caffe.optimizer.optimize`.
 
     >>> runs = optimize(net, "pool10", units=[130, 340], seeds=range(9), results="results")
     >>> goal = unit("pool10", 130) + 0.5 * unit("fire5/concat", 12)
@@ -152,10 +152,10 @@ def optimize(
         As for `deepvis_caffe.optimizer.optimize`; so are `progress`, `cancel`, `watch`,
         `reproducible` and `changes`.
     results
-        A results folder. Each batch is written as soon as it has run, beside what was made with
-        other parameters; what is there already is not run again, but read. So the same call goes on
-        after an interruption. The images of runs that are read come from their pictures, to half a
-        gray level. None writes no files.
+        A results folder. Each batch is written as soon as it has run, beside results of other
+        parameters. Runs that are there already are read instead of run again, so the same call
+        resumes after an interruption. Images that are read come from their pictures, and are exact
+        to half a gray level. None writes no files.
     overwrite
         Whether results of another net in that folder may be replaced.
 
@@ -221,7 +221,7 @@ def optimize(
 def _kept(
     batches: Batches, found: dict[tuple[UnitName, int], AscentResult]
 ) -> Iterator[tuple[AscentBatch, Sequence[AscentResult]]]:
-    """The batches as they come; what they hold is put into `found`, too."""
+    """The batches as they come; their results are also added to `found`."""
     for batch, results in batches:
         found.update({(one.unit, one.seed): one for one in results})
         yield batch, results
@@ -238,20 +238,20 @@ def load_runs(
     Parameters
     ----------
     net
-        The net that they are of.
+        The net of the runs.
     folder
         A results folder.
     layer
-        The layer of the runs that are wanted; None for all layers.
+        The layer to read; None for all layers.
     recipe
-        The recipe of the runs that are wanted, by the name of its folder: ``"preset3"``. None for
-        the best that each unit has: preset best, and else the one that was begun last.
+        The recipe to read, by the name of its folder: ``"preset3"``. None for the best that each
+        unit has: preset best, or else the one that was begun last.
 
     Returns
     -------
     AscentResults
-        By layer, unit and seed. Their images come from the pictures, to half a gray level, and
-        `FirstTop.image` is None.
+        By layer, unit and seed. Their images come from the pictures, exact to half a gray level,
+        and `FirstTop.image` is None.
 
     Raises
     ------
@@ -279,7 +279,7 @@ def _load(net: Net, run: SavedRun) -> AscentResult:
     if not isinstance(recipe, dict) or recipe.get("net") != net.fingerprint:
         raise ResultsError(f"{path} is of another net, or was made with another preprocessing")
     preprocessor = net.preprocessor
-    with _damage_is_said(path):
+    with _damage_reported(path):
         window = tuple(record["window"]) if record["window"] else None
         if window:
             top, left, bottom, right = window
@@ -310,7 +310,7 @@ def _load(net: Net, run: SavedRun) -> AscentResult:
 
 
 @contextmanager
-def _damage_is_said(path: Path) -> Iterator[None]:
+def _damage_reported(path: Path) -> Iterator[None]:
     what = f"{path} and its pictures cannot be read"
     with boundary(ResultsError, what):
         try:

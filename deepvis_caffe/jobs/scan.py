@@ -1,7 +1,7 @@
-"""A pass over a dataset, in shards that are kept: ``(job, source, params) -> Scan``.
+"""A pass over a dataset, in shards that are kept on disk: ``(job, source, params) -> Scan``.
 
-Each shard is written as soon as it is ready, by the process that was called. So the pass may be cut
-off at any moment, and the same call goes on with the shards that are missing.
+The calling process writes each shard as soon as it is ready. So the pass can be interrupted at any
+time, and the same call resumes with the missing shards.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from deepvis_caffe.results.layout import scan_folder
 from deepvis_caffe.results.scan_folder import ScanFolder
 
 SMALLEST, LARGEST = 64, 512  # images in a shard: seconds to a minute of work
-PARTS = 16  # of a dataset that is not large, so that several processes have something to do
+PARTS = 16  # shards of a small dataset, so that several processes can share it
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Shard:
 
     @property
     def images(self) -> int:
-        """How many there are."""
+        """The number of images."""
         return self.stop - self.start
 
     def __str__(self) -> str:
@@ -62,10 +62,10 @@ def scan_dataset(
     progress: ProgressCallback | None = None,
     overwrite: bool = False,
 ) -> Scan:
-    """Send every image of a source through a net, in a folder of your choice.
+    """Run every image of a source through a net; `run_scan` for scripts.
 
-    As `run_scan`, for scripts: `folder` is where the scan itself is kept, and the other arguments
-    are those of a `Job`.
+    `folder` is where the scan itself is kept; the other arguments are those of a `Job` or of
+    `run_scan`.
     """
     folder = Path(folder)
     job = Job(net, folder, where, make_net, progress=progress, overwrite=overwrite)
@@ -80,7 +80,7 @@ def run_scan(
     shard_size: int | None = None,
     folder: Path | None = None,
 ) -> Scan:
-    """Send every image of a source through a net, or go on where that was cut off.
+    """Run every image of a source through a net, or resume an interrupted scan.
 
     Parameters
     ----------
@@ -89,17 +89,18 @@ def run_scan(
     params
         What the scan keeps.
     batch_size
-        Images that run side by side, `deepvis_caffe.dataset.scan.default_batch_size` by default.
+        Images per batch; `deepvis_caffe.dataset.scan.default_batch_size` by default.
     shard_size
-        Images that are lost where the pass is cut off; by default 64 to 512. Where a scan goes on,
-        the size of the shards that are there counts.
+        Images per shard, at most what an interruption loses; by default 64 to 512. A resumed scan
+        keeps the size of its shards.
     folder
-        Where the scan is kept; by default the results' own place for it.
+        Where the scan is kept; by default its place in the results folder.
 
     Returns
     -------
     Scan
-        With the layers of `params`; read from the folder where it is there with these or more.
+        With the layers of `params`. It is read from the folder if a finished scan there has these
+        layers or more.
 
     Raises
     ------
@@ -132,9 +133,9 @@ def _scanned(
     shard_size: int | None,
     kept: ScanFolder,
 ) -> Scan:
-    """Scan what is missing, and merge it."""
+    """Scan the missing shards, and merge all."""
     recipe = scan_recipe(job, source, params)
-    # Wherever it runs, the shards are the same, and so is the rounding of sums over them.
+    # The shards are the same wherever they run, and so is the rounding of sums over them.
     size = kept.claim(recipe, shard_size or usual_shard_size(source), job.overwrite)
     shards = [
         Shard(number, start, min(start + size, len(source)))
@@ -158,15 +159,15 @@ def _scanned(
 
 
 def usual_shard_size(source: Source) -> int:
-    """Images in a shard, where nobody says how many."""
+    """The default number of images in a shard."""
     return min(LARGEST, max(SMALLEST, math.ceil(len(source) / PARTS)))
 
 
 def scan_recipe(job: Job, source: Source, params: ScanParams) -> dict[str, Any]:
-    """Everything that decides the numbers of a scan, as JSON has it.
+    """Everything that determines the numbers of a scan, in JSON's types.
 
     ``"own_output"`` lists the layers that are not read as their blob's final value. Older recipes
-    do not have it, from when every name meant the final value of the layer's blob.
+    lack it, because every name then meant the final value of the layer's blob.
     """
     graph = job.net.model.graph
     read = {name: graph.activation(name) for name in params.layers}
@@ -188,7 +189,7 @@ def scan_recipe(job: Job, source: Source, params: ScanParams) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Reader:
-    """What a process keeps from shard to shard."""
+    """What a process keeps between shards."""
 
     net: Net
     source: Source
@@ -210,7 +211,7 @@ def _reader_maker(
     if isinstance(job.where, Serial):  # other processes get their shards in no fixed order
         next_of = {one.stop: range(after.start, after.stop) for one, after in pairwise(missing)}
     return partial(
-        _ready,
+        _make_reader,
         source=source,
         params=params,
         batch_size=batch_size,
@@ -219,7 +220,7 @@ def _reader_maker(
     )
 
 
-def _ready(
+def _make_reader(
     make_net: Callable[[], Net],
     source: Source,
     params: ScanParams,

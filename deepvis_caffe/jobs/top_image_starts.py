@@ -1,8 +1,8 @@
 """Ascents that start from a unit's top images: ``(job, layer, runs) -> runs``.
 
-A unit that is off at its first image, and stays off on the way that the redirected gradient leads,
-starts again from an image of a dataset that activates it, where the results folder has its top
-images. Which image that is depends on the seed alone.
+If a unit is off at the start and the redirected gradient does not turn it on, its ascent starts
+again from a dataset image that activates it, if the results folder has the unit's top images. The
+seed alone decides which of them.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ def restarted(
     found: Batches,
     run: Callable[[Sequence[AscentBatch]], Batches],
 ) -> Generator[tuple[AscentBatch, Sequence[AscentResult]], None, None]:
-    """Run those that were silent again, from their units' top images.
+    """Run silent ascents again from their units' top images.
 
     Parameters
     ----------
     found
         Batches of the layer with their results.
     run
-        What runs more of them.
+        Runs more batches.
 
     Yields
     ------
     tuple of AscentBatch and list of AscentResult
-        The batches as they come, without the runs that start again; these follow at the end.
+        The batches as they come, without the runs that start again, which follow at the end.
     """
     again: list[tuple[AscentBatch, dict[tuple[Target, int], OtherStart]]] = []
     for batch, results in found:
@@ -75,7 +75,7 @@ def restarted(
 
 
 class Found(NamedTuple):
-    """A top image, and the layer on whose map its place is."""
+    """A top image, and the layer to whose map its position refers."""
 
     image: TopImage
     layer: str
@@ -84,9 +84,9 @@ class Found(NamedTuple):
 def top_images(job: Job, layer: TargetLayer, target: Target) -> tuple[Found, ...]:
     """The images from which ascents of a unit may start, strongest first.
 
-    They may be those of the unit of another layer that is the same, as a scan of the convolutions
-    has them for a concatenation. None for what is no unit, and where the results folder has none of
-    this net that are files.
+    They may belong to the equivalent unit of another layer: a scan of the convolutions has those of
+    their concatenation. Empty if the target is not a unit, or the results folder has no image files
+    of this net.
     """
     if not isinstance(target, int) or layer.objective:
         return ()
@@ -111,14 +111,14 @@ def top_images(job: Job, layer: TargetLayer, target: Target) -> tuple[Found, ...
 
 
 def can_restart(job: Job, layer: TargetLayer, target: Target, params: AscentParams) -> bool:
-    """Whether a silent ascent of this target has another start."""
+    """Whether a silent ascent of this target can start again from a top image."""
     return bool(_candidates(job, layer, target, params))
 
 
 def _candidates(
     job: Job, layer: TargetLayer, target: Target, params: AscentParams
 ) -> tuple[Found, ...]:
-    """The top images that a silent ascent may start from; none where it must not."""
+    """The top images that a silent ascent may start from; empty if it must not."""
     if params.sign < 0 or params.compares_images:
         return ()
     return top_images(job, layer, target)
@@ -127,7 +127,7 @@ def _candidates(
 def _starts(
     job: Job, layer: TargetLayer, batch: AscentBatch, results: Sequence[AscentResult]
 ) -> dict[tuple[Target, int], OtherStart]:
-    """The other start of each silent run that has one."""
+    """The new start of each silent run that has one."""
     starts = {}
     for (target, seed), result in zip(batch.runs, results, strict=True):
         images = _candidates(job, layer, target, batch.params) if result.silent else ()
@@ -137,7 +137,7 @@ def _starts(
         image = found.image
         try:
             x = _first_image(job, layer, found)
-        except DeepVisError:  # it cannot be read any more
+        except DeepVisError:  # the file can no longer be read
             continue
         starts[target, seed] = OtherStart(
             x,
@@ -152,7 +152,7 @@ def _starts(
 
 
 def _first_image(job: Job, layer: TargetLayer, found: Found) -> Floats:
-    """A top image as input, moved so that the position that is maximized sees what activates."""
+    """A top image as net input, shifted so that the maximized position sees what activates it."""
     net, image = job.net, found.image
     assert image.file is not None
     x: Floats = net.preprocessor(read_channels(image.file, net.preprocessor.shape[0]))
@@ -162,10 +162,10 @@ def _first_image(job: Job, layer: TargetLayer, found: Found) -> Floats:
     if not own or not other or len(layer.index or ()) != 2 or len(image.place) != 2:
         return x
     to, at = own.box(*layer.index), other.box(*image.place)  # type: ignore[misc]
-    moved = np.zeros_like(x)  # the mean, beyond the image
+    moved = np.zeros_like(x)  # the mean, outside the image
     here, there = [], []
     for axis, size in enumerate(x.shape[1:]):
-        shift = (to[axis] + to[axis + 2] - at[axis] - at[axis + 2]) // 2  # of what is in the middle
+        shift = (to[axis] + to[axis + 2] - at[axis] - at[axis + 2]) // 2  # between the centers
         here.append(slice(max(shift, 0), max(size + min(shift, 0), 0)))
         there.append(slice(max(-shift, 0), max(size - max(shift, 0), 0)))
     moved[:, here[0], here[1]] = x[:, there[0], there[1]]

@@ -1,7 +1,7 @@
-"""A unit's top images as pictures: ``(job, scanned, {layer: units}) -> files``.
+"""Pictures of each unit's top images: ``(job, scanned, {layer: units}) -> files``.
 
-The images of a dataset that activate a unit most, cut to its receptive field, and a saliency map of
-each crop by each backward mode. `deepvis_caffe.results.layout` names the files.
+The dataset images that activate a unit most, cropped to its receptive field, and a saliency map of
+each crop for each backward mode. `deepvis_caffe.results.layout` names the files.
 """
 
 from __future__ import annotations
@@ -50,16 +50,16 @@ LESS = "ask for fewer units (--units, --pictures), modes (--modes) or no single 
 
 @dataclass(frozen=True, eq=False)
 class ScannedImages:
-    """A dataset's images, and what a scan found in them.
+    """A dataset's images, and the scan of them.
 
     Attributes
     ----------
     source
-        What was scanned.
+        The images.
     scan
-        What was found.
+        The results of the scan.
     recipe
-        What decided that, see `deepvis_caffe.jobs.scan.scan_recipe`.
+        Everything that determines these; see `deepvis_caffe.jobs.scan.scan_recipe`.
     """
 
     source: Source
@@ -74,11 +74,11 @@ class TopUnit:
     Attributes
     ----------
     unit, label
-        Its number, and its name where the layer has labels.
+        Its number, and its label if the layer has labels.
     montage
-        The picture of its top images; None where no image activates it.
+        The picture of its top images; None if no image activates it.
     value
-        The strongest activation.
+        The highest activation.
     new
         Whether it was made now.
     """
@@ -99,7 +99,7 @@ def make_top_pictures(
     capacity: int | None = None,
     announce: Callable[[Forecast], None] | None = None,
 ) -> dict[str, list[TopUnit]]:
-    """Write the pictures of some units of each layer; those that are there are left alone.
+    """Write the pictures of some units of each layer; existing ones are kept.
 
     Parameters
     ----------
@@ -110,19 +110,19 @@ def make_top_pictures(
     modes
         Backward modes to show beside the crops.
     with_crops
-        Whether each crop and each saliency map is also written by itself. That takes about ten
-        times the disk.
+        Whether each crop and saliency map is also written to a file of its own. That takes about
+        ten times the disk space.
     capacity
-        Bytes of decoded images that each process keeps; `default_cache_size` by default.
+        Bytes of decoded images that each process caches; `default_cache_size` by default.
     announce
-        Called once with what is ahead, as soon as two units of every layer tell how much that is.
+        Called once with a forecast, after two units of every layer.
 
     Raises
     ------
     ImageError
         An image has changed since the scan.
     ResultsError
-        A picture was made by another program, or the disk has too little room.
+        Another program made a picture, or the disk has too little space.
     SettingsError
         A picture was made with other parameters.
     """
@@ -138,7 +138,7 @@ def make_top_pictures(
     meter.report()
     if capacity is None:
         capacity = default_cache_size(job.processes)
-    make_state = partial(_ready, scanned=scanned, modes=tuple(modes), capacity=capacity)
+    make_state = partial(_make_state, scanned=scanned, modes=tuple(modes), capacity=capacity)
 
     def write(ready: tuple[int, tuple[list[Example], float]]) -> int:
         layer, unit = tasks[ready[0]]
@@ -146,7 +146,7 @@ def make_top_pictures(
         return size_on_disk(writers[layer].write(unit, ready[1][0]))
 
     sample = Sample({layer: len(some[SAMPLE:]) for layer, some in todo.items() if some})
-    # A unit's files are written while the net computes the next: compressing takes as long.
+    # Files are written while the net computes the next unit: compressing them takes as long.
     threads = max(1, usable_cores() // 2)
     with (
         ThreadPoolExecutor(threads, thread_name_prefix="write") as pool,
@@ -195,9 +195,9 @@ class _Writer:
         return not self._found.top.value[unit, 0] > min(self._found.low[unit], 0)
 
     def has(self, unit: int) -> bool:
-        """Whether all pictures of a unit are there; raises where one must not be replaced."""
+        """Whether all pictures of a unit exist; raises if one must not be replaced."""
         overwrite, there = self._job.overwrite, True
-        for tree in self._trees:  # every one is checked
+        for tree in self._trees:  # no early return: check them all
             path = self._store.montage(tree, self._layer, unit)
             there &= self._store.finished(
                 path, self._layer, self._recipe, overwrite, self._with_crops
@@ -205,7 +205,7 @@ class _Writer:
         return there
 
     def write(self, unit: int, examples: Sequence[Example]) -> list[Path]:
-        """Write a unit's pictures in each tree; all files."""
+        """Write a unit's pictures in each tree, and return all files."""
         places, files = self._found.top.count, []
         record = {
             "layer": self._layer,
@@ -224,7 +224,7 @@ class _Writer:
         return files
 
     def result(self, unit: int, new: bool) -> TopUnit:
-        """A unit whose pictures are there, if it has any."""
+        """A unit, after its pictures have been written."""
         silent = self.is_silent(unit)
         return TopUnit(
             unit,
@@ -244,7 +244,7 @@ def _trees(examples: Sequence[Example]) -> Iterator[tuple[str, list[Picture]]]:
 def _cells(
     examples: Sequence[Example], pictures: Sequence[Picture], stretch: bool
 ) -> list[Picture]:
-    """Pictures of one size: that of the unit's receptive field in the input, or larger."""
+    """The pictures at one size: the unit's receptive field, or a multiple of it."""
     top, left, bottom, right = examples[0].box
     grow = max(1, ceil(SMALLEST_CELL / max(bottom - top, right - left)))
     height, width = (bottom - top) * grow, (right - left) * grow
@@ -253,13 +253,13 @@ def _cells(
 
 
 def _square(cells: list[Picture], size: int) -> Picture:
-    """A square grid with a place for each of `size` images, gray where there are fewer."""
+    """A square grid with a cell for each of `size` images; empty cells are gray."""
     empty = np.full_like(cells[0], GRAY)
     return montage([*cells, *[empty] * (size - len(cells))], square_side(size))
 
 
 def _fields(example: Example, labels: Labels) -> Record:
-    """What a record says of one image."""
+    """The fields of one image in a record."""
     own = example.label
     named = own is not None and 0 <= own < len(labels)
     return {
@@ -279,7 +279,7 @@ def _fields(example: Example, labels: Labels) -> Record:
 
 @dataclass(frozen=True, eq=False)
 class _State:
-    """What a process keeps from unit to unit."""
+    """What a process keeps between units."""
 
     net: Net
     images: ImageCache
@@ -287,7 +287,7 @@ class _State:
     modes: tuple[str, ...]
 
 
-def _ready(
+def _make_state(
     make_net: Callable[[], Net], scanned: ScannedImages, modes: tuple[str, ...], capacity: int
 ) -> _State:
     net = make_net()
@@ -298,7 +298,7 @@ def _ready(
 def _examples(
     state: _State, task: tuple[str, int], report: Callable[[Any], None]
 ) -> tuple[list[Example], float]:
-    """A unit's top images, and how many seconds it took to find them."""
+    """A unit's top images, and how many seconds it took to compute them."""
     report(task)
     begun = time.perf_counter()
     examples = unit_examples(
@@ -314,6 +314,6 @@ def _examples(
 
 
 def _as_text(path: Path | None) -> str | None:
-    """A path for a record; None where it is not UTF-8, which JSON's readers do not take."""
+    """A path for a record; None if it is not UTF-8, which JSON readers reject."""
     text = None if path is None else os.fspath(path)
     return None if text is None or text.encode(errors="ignore").decode() != text else text

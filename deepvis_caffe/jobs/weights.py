@@ -1,4 +1,4 @@
-"""A picture of each unit's weights in the results folder: ``(job, layer) -> folder``."""
+"""Pictures of each unit's weights, in the results folder: ``(job, layer) -> folder``."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from deepvis_caffe.results.records import check_picture_owner, write_with_record
 
 
 def write_weight_pictures(job: Job, layer: str, progress: ProgressCallback | None = None) -> Path:
-    """Write a picture of the weights of each unit of a layer, and a record beside it.
+    """Write a picture of each unit's weights, and its JSON record.
 
     Parameters
     ----------
     layer
         As for `deepvis_caffe.figures.weights.layer_weights`.
     progress
-        Called with the number of units that are done, and of all.
+        Called with the number of units done, and the total.
 
     Returns
     -------
     Path
-        Their folder.
+        The pictures' folder.
 
     Raises
     ------
     ModelError
         The layer has no weights, or none that are kernels.
     ResultsError
-        There are such pictures of another program or layer, or they cannot be written.
+        Another program or layer made pictures there, or they cannot be written.
     """
     found = layer_weights(job.net, layer)
     labels, count, store = job.net.labels_of(layer), len(found.values), job.store

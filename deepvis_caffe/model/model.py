@@ -141,9 +141,11 @@ class Model:
     def check_weights(self) -> None:
         """Raise `WeightsError` if a net that has weights was read without them."""
         if self.weight_shapes and not self.weights:
+            first, count = list(self.weight_shapes)[:5], len(self.weight_shapes)
             raise WeightsError(
-                f"net {self.graph.name!r} has {len(self.weight_shapes)} layers with weights "
-                f"({', '.join(list(self.weight_shapes)[:5])}, ...), but no weights were given"
+                f"net {self.graph.name!r} has {count} layer{'s' * (count > 1)} with weights "
+                f"({', '.join(first)}{', ...' * (count > len(first))}), but no weights were given: "
+                "set `weights` to its .caffemodel (--weights)"
             )
 
 

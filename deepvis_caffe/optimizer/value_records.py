@@ -70,6 +70,8 @@ def name_of_callable(value: Any) -> str:
     """The name of a function or other callable in errors and records."""
     if isinstance(value, partial):
         return f"partial of {name_of_callable(value.func)}"
+    if isinstance(value, np.ufunc):  # which in numpy 1 has neither a module nor a qualified name
+        return f"numpy.{value.__name__}"
     named = value if hasattr(value, "__qualname__") else type(value)
     return f"{named.__module__}.{named.__qualname__}"
 

@@ -1,14 +1,14 @@
 """The data of a page, in JSON's types: ``Results -> index, parts``.
 
-The index is embedded in the page. It holds what the page's lists and its search need: for each unit
-some ten bytes and its label. How the pictures were made is in parts, each a file for `UNITS_A_PART`
-units, which the page loads when it shows one of them. The text of a part is a call of
-`deepvisPart`, because a page that is opened from disk may run scripts beside it but not read files.
+The index is embedded in the page. It holds what the lists and the search need: about ten bytes per
+unit, and its label. Details of how the pictures were made are in parts, one file for `UNITS_A_PART`
+units each, which the page loads when it shows one of these units. A part is a script that calls
+`deepvisPart`, because a page opened from disk may load scripts but not read files.
 
-A layer's correlation matrix is a part, too. The page draws it, and so knows the r of the pair under
-the mouse; it could not read the pixels of a picture that it shows from disk. Half of the matrix is
-stored, with a byte for each pair (`deepvis_caffe.figures.correlation_colors`): 0.7 MB for a layer
-of a thousand units, loaded when somebody looks at it.
+A layer's correlation matrix is a part, too. The page draws it from the values, so that it can show
+the r of the pair under the mouse; it could not read the pixels of a picture on disk. Half of the
+matrix is stored, one byte per pair (`deepvis_caffe.figures.correlation_colors`): 0.7 MB for a layer
+of a thousand units, loaded on demand.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from deepvis_caffe.results.records import TopImage
 Json = dict[str, Any]
 
 UNITS_A_PART = 128
-HEIGHT = 999  # a history's points are whole numbers from 0, its lowest value, to this
+HEIGHT = 999  # a history's points are integers from 0, its lowest value, to this
 LONGEST_LABEL = 300  # characters
 
 # Which pictures a unit has, as bits of one number.
@@ -51,11 +51,11 @@ def index_json(
     Parameters
     ----------
     base
-        The relative address of the results folder; empty, or ends in a slash.
+        The relative URL of the results folder; empty, or ends in a slash.
     parts
-        For each layer the relative addresses of its parts.
+        The relative URLs of each layer's parts.
     matrices
-        The relative address of the correlation of each layer that has one, by the layer's index.
+        The relative URL of the correlation of each layer that has one, by the layer's index.
     """
     layers = zip(results.layers, parts, strict=True)
     return {
@@ -76,7 +76,7 @@ def index_json(
 
 
 def part_texts(layer: LayerResults, number: int) -> Iterator[str]:
-    """The text of each part of a layer; there are none where nothing but pictures is known.
+    """The text of each part of a layer; none if the layer has nothing but pictures.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def part_texts(layer: LayerResults, number: int) -> Iterator[str]:
 
 
 def dumps(value: Any) -> str:
-    """Compact ASCII JSON without characters that mean something to an HTML parser."""
+    """Compact ASCII JSON, without characters that are special in HTML."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     for character in "<>&'":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -112,13 +112,13 @@ def _layer_json(layer: LayerResults, parts: Sequence[str]) -> Json:
         ],
         "units": [unit.unit for unit in layer.units],
         "labels": labels if any(labels) else None,
-        # All that a unit has; and by each recipe, where there are several.
+        # All pictures of a unit, and those by each recipe if there are several.
         "has": [_bits([*unit.pictures, *_kinds(unit, names)]) for unit in layer.units],
         "made": [[_bits(_kinds(unit, [name])) for unit in layer.units] for name in names]
         if len(names) > 1
         else None,
         "parts": list(parts),
-        # Where the pictures are of units that are the same as those of another layer.
+        # Where the pictures belong to equivalent units of another layer.
         **(
             {"shownAs": [_shown_as_json(unit) for unit in layer.units]}
             if any(unit.shown_as for unit in layer.units)
@@ -156,7 +156,7 @@ def _bits(kinds: Iterable[str]) -> int:
 
 
 def _part_json(units: Sequence[UnitResults], recipes: Sequence[str]) -> Json:
-    made: dict[Any, int] = {}  # parameters that many runs share are written once
+    made: dict[Any, int] = {}  # parameters, written once for all runs that share them
 
     def run_json(run: Run, recipe: int) -> Json:
         record = run.record
@@ -197,7 +197,7 @@ def top_json(images: Sequence[TopImage]) -> list[list[str | float | None]]:
 
 
 def statistics_json(known: UnitStatistics | None) -> Json | None:
-    """A unit's statistics over a dataset; an open edge of a histogram's bin is null."""
+    """A unit's statistics over a dataset; an infinite edge of a histogram bin is null."""
     if known is None:
         return None
     return {
@@ -217,7 +217,7 @@ def statistics_json(known: UnitStatistics | None) -> Json | None:
 
 
 def drivers_json(known: WeightDrivers | None) -> Json | None:
-    """What drives a unit by its weights: [layer, unit, contribution] of each, strongest first."""
+    """A unit's drivers by weight: [layer, unit, contribution] of each, strongest first."""
     if known is None:
         return None
 
@@ -236,7 +236,7 @@ def _pairs_json(pairs: Pairs) -> list[list[float | None]]:
 
 
 def history_json(run: Run) -> Json | None:
-    """A run's history, its points scaled to whole numbers from 0 to `HEIGHT`."""
+    """A run's history, its points scaled to integers from 0 to `HEIGHT`."""
     record = run.record
     if record is None or not record.activations:
         return None
@@ -262,7 +262,7 @@ def _rounded(value: float | None) -> float | None:
 
 
 def correlation_text(found: Correlation, number: int) -> str:
-    """The text of the part that holds a layer's correlation.
+    """The text of the part with a layer's correlation.
 
     Parameters
     ----------

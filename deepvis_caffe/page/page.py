@@ -1,9 +1,9 @@
 """The page over a results folder: ``Results -> index.html and the parts beside it``.
 
-One file holds the page, its style, its code and its index. The folder `<name>_files` beside it
-holds how the pictures were made, in parts that are named by a hash of their content. The parts are
-written first, then the page, and then the old page's parts are deleted: there is a complete page at
-every moment.
+One file holds the page with its styles, script and index. The folder `<name>_files` beside it holds
+the parts, which say how the pictures were made and are named by a hash of their content. New parts
+are written first, then the page, and then the old page's parts are deleted, so that there is always
+a complete page.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ STYLES = (
     "dialogs.css",
     "narrow.css",
 )
+# Names of results folders that every model has: ours, and that of the Deep Visualization Toolbox.
+TELL_NOTHING = ("results", "unit_jpg_vis")
 GENERATOR = b'<meta name="generator" content="deepvis gallery'
 PART = re.compile(r"[0-9a-f]{20}\.js")
 ENDINGS = (".html", ".htm")
@@ -74,7 +76,7 @@ def write_page(results: Results, out: str | os.PathLike[str] | None = None) -> P
     Raises
     ------
     ResultsError
-        The file cannot be written, or is a page that another program made. It is left as it was.
+        The file cannot be written, or another program made it. It is left as it was.
     """
     page = gallery_page(results.folder) if out is None else Path(out)
     _check_place(page)
@@ -91,7 +93,7 @@ def write_page(results: Results, out: str | os.PathLike[str] | None = None) -> P
             }
             html = page_html(results, _address(results.folder, page.parent), parts, matrices)
             with whole_file(page) as part:
-                part.write_bytes(html.encode("utf-8"))  # no newline changes: the policy has hashes
+                part.write_bytes(html.encode("utf-8"))  # newlines as hashed for the policy
             new.keep()
     except OSError as error:
         raise ResultsError(
@@ -111,11 +113,10 @@ def page_html(
     Parameters
     ----------
     base, parts, matrices
-        Relative addresses, as in `deepvis_caffe.page.data.index_json`.
+        Relative URLs, as in `deepvis_caffe.page.data.index_json`.
     """
     templates = PageTemplates("deepvis_caffe.page")
     script = templates.script(SCRIPTS)
-    models = sorted({layer.model for layer in results.layers if layer.model})
     own = {
         "style": templates.joined(STYLES),
         "script": script,
@@ -124,13 +125,22 @@ def page_html(
     return templates.render(
         own,
         version=__version__,
-        name=", ".join(models) or results.folder.resolve().name,
+        name=_name(results),
         policy=_policy(script),
     )
 
 
+def _name(results: Results) -> str:
+    """What these are results of: the nets of the records, the net that is known, or the folder."""
+    models = sorted({layer.model for layer in results.layers if layer.model})
+    folder = results.folder.resolve()
+    if folder.name in TELL_NOTHING and folder.parent.name:
+        folder = folder.parent
+    return ", ".join(models) or results.net or folder.name
+
+
 def _policy(script: str) -> str:
-    """The Content-Security-Policy: the page runs this script and loads files, and nothing else."""
+    """The Content-Security-Policy, which allows this script and local files, and nothing else."""
     return (
         "default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'unsafe-inline'; "
         f"img-src 'self' file: data:; script-src 'self' file: {source_hash(script)}"
@@ -174,7 +184,7 @@ class _NewFiles:
         self._kept = False
 
     def write(self, text: str) -> str:
-        """Write a part unless it exists, and return its relative address."""
+        """Write a part unless it exists, and return its relative URL."""
         content = text.encode("ascii")
         name = f"{hashlib.sha256(content).hexdigest()[:20]}.js"
         path = self._folder / name
@@ -188,11 +198,11 @@ class _NewFiles:
         return f"{quote(self._folder.name)}/{name}"
 
     def keep(self) -> None:
-        """Say that the page has been written: `tidy` then removes the old parts, not the new."""
+        """Note that the page has been written: `tidy` then deletes the old parts, not the new."""
         self._kept = True
 
     def tidy(self) -> None:
-        """Remove the parts that no page needs, and no other files."""
+        """Delete the parts that the page on disk does not need, and no other files."""
         with suppress(OSError):
             old = [p for p in self._folder.iterdir() if PART.fullmatch(p.name)]
             gone = [p for p in old if p.name not in self._needed] if self._kept else self._new

@@ -1,6 +1,6 @@
-"""A page in one file, with its style and script inside: ``templates of a package -> text``.
+"""A page in one file, with inline style and script: ``templates of a package -> text``.
 
-The page needs no other file of ours, and tells the browser by a hash to run only its own script.
+A hash in its Content-Security-Policy tells the browser to run only that script.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class PageTemplates:
         )
 
     def joined(self, names: Iterable[str]) -> str:
-        """Files of the folder, unchanged, one after the other."""
+        """Files of the folder, concatenated unchanged."""
         sources = (self._loader.get_source(self._environment, name)[0] for name in names)
         return "\n".join(sources)
 
@@ -43,7 +43,7 @@ class PageTemplates:
         Parameters
         ----------
         safe
-            Values that are inserted unescaped: our own style and code. All others are escaped.
+            Values to insert unescaped: our own style and script. All others are escaped.
         """
         from markupsafe import Markup
 
@@ -52,5 +52,5 @@ class PageTemplates:
 
 
 def source_hash(text: str) -> str:
-    """The source expression by which a Content-Security-Policy allows a script or style."""
+    """The source expression with which a Content-Security-Policy allows a script or style."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,15 +1,15 @@
 """The results folder. Only this package knows its layout, for writing and for reading.
 
-The page's scripts build the same addresses in the browser: ``page/templates/pictures.js``.
+The page's scripts build the same URLs in the browser: ``page/templates/pictures.js``.
 
 `layout`
-    Every name in the folder, how it is written and how it is read back.
+    Formats and parses every file name in the folder.
 `records`
-    The JSON beside each picture, checked as it is read.
+    The JSON record beside each picture, validated when it is read.
 `recipes`
     Which folder of a layer holds the images of which recipe, and which of them is shown.
 `store`, `top_store`, `scan_folder`
-    What writes optimized images, top images and scans, and knows which of them are finished.
+    Write optimized images, top images and scans, and know which of them are finished.
 `index`
     Everything in a folder, for the gallery page.
 `layer_files`

@@ -1,4 +1,4 @@
-"""What a scan and the net add to what a results folder holds: ``(Results, Model) -> Results``."""
+"""Add a scan's statistics and the net's structure to results: ``(Results, Model) -> Results``."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ MOST_DRIVERS = 6  # units that raise a unit, and units that lower it
 
 
 def with_statistics(results: Results) -> Results:
-    """The same results, with the statistics of every unit that the folder's scan has.
+    """Add the statistics of every unit in the folder's scan.
 
-    Without a scan they stay as they are. A scan that cannot be read is listed in `skipped`.
+    Without a scan, the results are unchanged. A scan that cannot be read is listed in `skipped`.
     """
     path = layout.scan_path(results.folder)
     if not path.is_file():
@@ -55,17 +55,17 @@ def _with_scan(layer: LayerResults, scan: Scan) -> LayerResults:
 def with_net(
     results: Results, model: Model, pictures_from: Mapping[str, str] | None = None
 ) -> Results:
-    """The same results, the layers in the order of the net, and its stages.
+    """Sort the layers in the order of the net, and add its stages.
 
-    Layers that the net does not have come last. Results of another net stay as they are.
+    Layers that the net does not have come last. Results of another net are unchanged.
 
-    A unit of a concatenation that has no pictures has those of the unit that it is, see
+    A unit of a concatenation without pictures of its own gets those of the equivalent unit; see
     `deepvis_caffe.model.same_units`.
 
     Parameters
     ----------
     pictures_from
-        More layers whose units are to have the pictures of another layer's, in their order.
+        More layers whose units get the pictures of another layer's units, in the same order.
     """
     graph = model.graph
     results = _with_same_units(results, model, pictures_from or {})
@@ -78,19 +78,20 @@ def with_net(
         return place.get(layer.name.removesuffix(RAW), math.inf) if of_net else math.inf
 
     ordered = tuple(sorted(results.layers, key=key))  # a stable sort
-    names: dict[float, list[str]] = {}  # of results, by the place of their layers
+    names: dict[float, list[str]] = {}  # names of results, by the place of their layer in the net
     for layer in ordered:
         names.setdefault(key(layer), []).append(layer.name)
     if names.keys() == {math.inf}:
         return results
-    return replace(results, layers=ordered, stages=tuple(_shown_stages(model, names)))
+    stages = tuple(_shown_stages(model, names))
+    return replace(results, layers=ordered, stages=stages, net=graph.name)
 
 
 def _with_same_units(results: Results, model: Model, pictures_from: Mapping[str, str]) -> Results:
     of_net = [one for one in results.layers if one.model in (None, model.graph.name)]
     by_folder = {one.folder: one for one in of_net}
     layers = {one.folder: one for one in results.layers}
-    added: dict[str, LayerResults] = {}  # by folder: those with units of others, in their place
+    added: dict[str, LayerResults] = {}  # by folder: layers with units of others added
     joins = [one.tops[0].blob for one in model.graph if one.type == "Concat"]
     blobs = dict.fromkeys([*joins, *(one for one in pictures_from if one in model.graph.blobs)])
     for blob in blobs:
@@ -128,8 +129,8 @@ def _with_same_units(results: Results, model: Model, pictures_from: Mapping[str,
 
 
 def _shown_stages(model: Model, names: Mapping[float, list[str]]) -> Iterator[StageResults]:
-    """The stages that have units or results; what a stage without them reads, its readers read."""
-    places: dict[int, set[int]] = {}  # where each stage of the net is shown
+    """The stages that have units or results; others are replaced by what they read."""
+    places: dict[int, set[int]] = {}  # for each stage of the net, the shown ones that stand for it
     shown = 0
     for number, stage in enumerate(stages(model)):
         listed = [
@@ -145,10 +146,10 @@ def _shown_stages(model: Model, names: Mapping[float, list[str]]) -> Iterator[St
 
 
 def with_drivers(results: Results, model: Model) -> Results:
-    """The same results, with what drives every unit by the net's weights.
+    """Add to every unit its drivers by the net's weights.
 
-    Where the folder has a scan of the layers below, their mean activations count, too. Layers that
-    are of another net stay as they are, and so do units without weights of their own.
+    If the folder has a scan of the layers below, their mean activations are taken into account.
+    Layers of another net and units without weights of their own are unchanged.
 
     Parameters
     ----------
@@ -160,7 +161,7 @@ def with_drivers(results: Results, model: Model) -> Results:
     if path.is_file():
         try:
             means = read_scan(path)[0].means
-        except ResultsError:  # `with_statistics` says so
+        except ResultsError:  # `with_statistics` reports it
             means = {}
     layers = (_driven(layer, model, means) for layer in results.layers)
     return replace(results, layers=tuple(layers))

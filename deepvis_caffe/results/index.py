@@ -1,7 +1,7 @@
-"""What a results folder holds: ``folder -> Results``, the layers with their units and their runs.
+"""Index a results folder: ``folder -> Results``, the layers with their units and their runs.
 
-Reads what the modules of `deepvis_caffe.results` write, and what the Deep Visualization
-Toolbox (DVT) left, which has no records. Only names and records are read; no picture is opened.
+It reads what the modules of `deepvis_caffe.results` write, and results of the Deep Visualization
+Toolbox (DVT), which have no records. Only names and records are read; no picture is opened.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ class Run:
     Attributes
     ----------
     seed
-        Of the random start.
+        Seed of the random start.
     pictures
-        The ending of the file (``"png"``) for each of `layout.KINDS` that is there.
+        The file's suffix (``"png"``) for each of `layout.KINDS` that exists.
     record
-        How it came about, its history cut to size; None where that is not known.
+        The run's record with a shortened history; None if there is none.
     every
-        How many steps each value of the record's history stands for: it is the best of them.
+        How many steps each value of the shortened history stands for: it is the best of them.
     length
         How many steps were run.
     """
@@ -73,9 +73,9 @@ class Optimized:
     Attributes
     ----------
     recipe
-        Its name, see `deepvis_caffe.results.recipes`.
+        The recipe's name; see `deepvis_caffe.results.recipes`.
     runs
-        By seed.
+        Sorted by seed.
     montage
         Whether there is a picture of all seeds.
     """
@@ -87,16 +87,16 @@ class Optimized:
 
 @dataclass(frozen=True)
 class ShownAs:
-    """The unit of another layer whose pictures a unit has, because it is the same.
+    """The equivalent unit of another layer, whose pictures a unit shows.
 
     Attributes
     ----------
     layer, folder
-        That layer's name, and its folder's.
+        The names of that layer and of its folder.
     unit
-        Its number there.
+        The unit's number there.
     within
-        By the name of a recipe, the folder of its optimized images within that layer's.
+        By recipe name, the folder of its optimized images within that layer's folder.
     """
 
     layer: str
@@ -112,21 +112,21 @@ class UnitResults:
     Attributes
     ----------
     unit, label
-        Its number, and its name where a record has one.
+        Its number, and its label if a record has one.
     optimized
-        By recipe, the best there is first.
+        By recipe, the best one first.
     pictures
-        Which of ``"max_im"``, ``"max_deconv"``, ``"weights"`` and so on are there.
+        Which of ``"max_im"``, ``"max_deconv"``, ``"weights"`` and so on exist.
     top
-        Its top images by their record, strongest first, where each is there by itself, too; else
-        empty.
+        Its top images according to their record, strongest first; empty unless each also has a file
+        of its own.
     statistics
-        Of its activations, where a scan of a dataset has them; see `additions.with_statistics`.
+        Statistics of its activations, if a scan has them; see `additions.with_statistics`.
     drivers
-        The units of layers below that raise it and lower it most, by the net's weights; see
+        The units of layers below that raise and lower it most, by the net's weights; see
         `additions.with_drivers`.
     shown_as
-        Whose pictures these are; None where they are its own. See `additions.with_net`.
+        The unit whose pictures these are; None if they are its own. See `additions.with_net`.
     """
 
     unit: int
@@ -140,7 +140,7 @@ class UnitResults:
 
     @property
     def runs(self) -> tuple[Run, ...]:
-        """Those by the best recipe that the unit has."""
+        """The runs by the best recipe that the unit has."""
         return self.optimized[0].runs if self.optimized else ()
 
 
@@ -151,7 +151,7 @@ class Recipe:
     Attributes
     ----------
     name
-        As its folder is called, or would be.
+        The name of its folder, or the name that a folder would have.
     within
         The folder within the layer's; empty for the layer's own.
     whole_layer
@@ -170,17 +170,17 @@ class LayerResults:
     Attributes
     ----------
     name, folder
-        Its name as in the net, and its folder's, which the names of its files start with.
+        Its name in the net, and its folder's name, with which the names of its files start.
     count
-        How many units the layer has, where a record says so.
+        How many units the layer has, if a record says so.
     recipes
-        Of its optimized images, the one that is shown comes first.
+        The recipes of its optimized images; the one that is shown comes first.
     model
-        The net's name, where a record has one.
+        The net's name, if a record has one.
     units
-        By number, at least one.
+        Sorted by number, at least one.
     correlation
-        Between the layer's units, where a scan of a dataset has it; see
+        Correlation between the layer's units, if a scan of a dataset has it; see
         `additions.with_statistics`.
     """
 
@@ -204,7 +204,7 @@ class StageResults:
     layers
         The names of the layers that have units or results.
     reads
-        Which stages it reads, by their place.
+        Indices of the stages that it reads.
     """
 
     extent: tuple[int, ...]
@@ -219,31 +219,35 @@ class Results:
     Attributes
     ----------
     folder
-        Where it is.
+        Its path.
     layers
-        Sorted by name, with numbers by value: conv2 comes before conv10; see `additions.with_net`.
-        At least one.
+        At least one, in natural order of their names: conv2 before conv10; see also
+        `additions.with_net`.
     skipped
-        One line for each file or folder that was left out, with the reason.
+        One line for each file or folder that was skipped, with the reason.
     stages
-        Of the net, in its order; empty where that is not known.
+        The net's stages in order; empty if the net is not known.
+    net
+        The name of the net that these layers belong to; empty if not known. Layers whose records
+        name a net have it themselves, see `LayerResults.model`.
     """
 
     folder: Path
     layers: tuple[LayerResults, ...]
     skipped: tuple[str, ...]
     stages: tuple[StageResults, ...] = ()
+    net: str = ""
 
 
 def read_results(
     folder: str | os.PathLike[str], progress: ProgressCallback | None = None
 ) -> Results:
-    """Read what a results folder holds.
+    """Read a results folder.
 
     Parameters
     ----------
     progress
-        Called with the number of files that were looked at, and of all files.
+        Called with the number of files read so far, and the total.
 
     Raises
     ------
@@ -307,7 +311,7 @@ class _Unit:
     optimized: dict[str, _Optimized] = field(default_factory=dict)  # by recipe
     label: str | None = None
     top: tuple[TopImage, ...] = ()
-    crops: set[int] = field(default_factory=set)  # ranks of the top images that are there
+    crops: set[int] = field(default_factory=set)  # ranks of the top images that have a file
 
     def by(self, recipe: Recipe) -> _Optimized:
         return self.optimized.setdefault(recipe.name, _Optimized())
@@ -335,7 +339,7 @@ class _Layer:
         return self.units.setdefault(number, _Unit())
 
     def add_names(self, record: UnitRecord, unit: int) -> None:
-        """Take names from a record, if it can belong to this folder and unit."""
+        """Take names from a record, which must belong to this folder and unit."""
         if record.unit != unit:
             raise ResultsError(f"it is about unit {record.unit}")
         own_folders = (plain_name(record.layer), name_apart(record.layer))
@@ -363,7 +367,7 @@ class _Layer:
 
 
 def _recipe_folders(own: Path, skipped: list[str]) -> list[RecipeFolder]:
-    """A layer's folders, one for each name: of two of one name the first is shown."""
+    """A layer's folders, one for each recipe name: the first if two share a name."""
     by_name: dict[str, RecipeFolder] = {}
     for one in recipe_folders(own):
         if _has_text(one.name, own, skipped):
@@ -376,7 +380,7 @@ def _only(own: Path) -> RecipeFolder:
 
 
 def _take(layer: _Layer, path: Path, tree: str, recipe: Recipe, skipped: list[str]) -> None:
-    """Add one file to what is known of its layer; names of other kinds are not ours."""
+    """Add one file to its layer; files with unknown names are ignored."""
     if tree == OPTIMIZED:
         layer.recipes.setdefault(recipe.name, recipe)
     try:
@@ -387,7 +391,7 @@ def _take(layer: _Layer, path: Path, tree: str, recipe: Recipe, skipped: list[st
                 layer.count = count if type(count) is int and count > 0 else layer.count
             case layout.RunPicture(unit, seed, kind, ending):
                 pictures = layer.unit(int(unit)).by(recipe).runs.setdefault(seed, {})
-                if pictures.get(kind) != "png":  # ours rather than DVT's, where both are there
+                if pictures.get(kind) != "png":  # ours takes precedence over DVT's
                     pictures[kind] = ending
             case layout.RunRecordFile(unit, seed):
                 _take_run_record(layer, path, int(unit), seed, recipe)
@@ -406,7 +410,7 @@ def _take(layer: _Layer, path: Path, tree: str, recipe: Recipe, skipped: list[st
             case layout.TopMontage(unit) | layout.WeightPicture(unit):
                 layer.unit(unit).pictures.add(tree)
     except ResultsError as error:
-        # The picture stays; only what the record says of it is left out.
+        # The picture is kept without its record.
         text = str(error)
         skipped.append(text if text.startswith(str(path)) else f"{path}: {text}")
 
@@ -425,7 +429,7 @@ def _take_run_record(layer: _Layer, path: Path, unit: int, seed: int, recipe: Re
 
 
 def _merge(layers: dict[str, _Layer], found: _Layer, path: Path, skipped: list[str]) -> None:
-    """Join what two trees hold of one layer; one without records is known by its folder's name."""
+    """Merge a layer's results in two trees; without records, the folder's name identifies it."""
     same = layers.setdefault(found.folder, found)
     if same is found:
         return
@@ -441,7 +445,7 @@ def _merge(layers: dict[str, _Layer], found: _Layer, path: Path, skipped: list[s
 
 
 def _leave_out_older(layers: dict[str, _Layer], skipped: list[str]) -> None:
-    """Leave out what a layer has in the folder that it had before another layer claimed it."""
+    """Drop a layer's older results in a folder that now belongs to another layer."""
     for layer in [one for one in layers.values() if one.name is not None]:
         plain, apart = plain_name(layer.true_name), name_apart(layer.true_name)
         older = layers.get(plain)
@@ -467,7 +471,7 @@ def _names(folder: Path, skipped: list[str], folders: bool) -> list[str]:
 
 
 def _has_text(name: str, folder: Path, skipped: list[str]) -> bool:
-    """Whether a name is text; bytes that are not cannot be written into a page."""
+    """Whether a name is valid text; other names cannot be written into a page."""
     if name.isprintable() or name.encode(errors="ignore").decode() == name:
         return True
     skipped.append(f"{folder / ascii(name)}: its name is not UTF-8")

@@ -1,11 +1,12 @@
 """The pictures of one layer in a results folder: ``(folder, names) -> LayerFiles``.
 
-For callers that poll, such as the viewer. Pictures of the Deep Visualization Toolbox (DVT)
-count, too: it keeps no records, and of many layers it has montages alone, or one
-``whole_layer.jpg``. A layer may have two folders: one after the layer's name, one after its blob's.
-A unit without pictures has those of the same unit of another layer, if there is one.
-Where a unit has optimized images of several recipes, those of one are listed: of the one that is
-asked for, or else of the best there is, see `deepvis_caffe.results.recipes`.
+For callers that poll, such as the viewer. Pictures of the Deep Visualization Toolbox (DVT) are
+included; they have no records, and many layers have only montages or one ``whole_layer.jpg``.
+
+A layer may have two folders, named after the layer and after its blob. A unit without pictures gets
+those of the equivalent unit of another layer, if there is one. If a unit has optimized images of
+several recipes, those of the requested one are listed, or else of the best one; see
+`deepvis_caffe.results.recipes`.
 """
 
 from __future__ import annotations
@@ -41,13 +42,13 @@ log = logging.getLogger(__name__)
 
 Stamp = tuple[object, ...]
 
-SHOWN = (OPTIMIZED, TOP_IMAGES, DECONV)  # what the viewer has a place for
+SHOWN = (OPTIMIZED, TOP_IMAGES, DECONV)  # the trees that the viewer shows
 # Seconds in which a folder may change again without a new modification time.
 RACY = 2.0
 
 
 class SameUnit(NamedTuple):
-    """A unit of another layer: what that layer is called, and the unit's number."""
+    """A unit of another layer: the layer's names and the unit's number."""
 
     names: tuple[str, ...]
     unit: int
@@ -65,12 +66,11 @@ class UnitFiles:
     runs
         By seed, in order, and then by `layout.KINDS`.
     single
-        By what it is: ``"montage"``, ``"max_im"`` or ``"max_deconv"``.
+        By kind: ``"montage"``, ``"max_im"`` or ``"max_deconv"``.
     recipe
-        The recipe of its optimized images; empty where there are none.
+        The recipe of its optimized images; empty if there are none.
     shown_as
-        The unit of another layer whose pictures these are, because it is the same; None where they
-        are its own.
+        The equivalent unit of another layer whose pictures these are; None if they are its own.
     """
 
     runs: Mapping[int, Mapping[str, Path]] = field(default_factory=dict)
@@ -80,22 +80,22 @@ class UnitFiles:
 
     @property
     def optimized(self) -> bool:
-        """Whether there is an optimized image, whoever made it."""
+        """Whether there is an optimized image, ours or DVT's."""
         return bool(self.runs) or MONTAGE in self.single
 
     def names(self, own: tuple[str, ...]) -> tuple[str, ...]:
-        """What the layer is called that the pictures are of; `own` where that is the unit's."""
+        """The names of the layer that the pictures belong to; `own` if it is the unit's layer."""
         return self.shown_as.names if self.shown_as else own
 
     @property
     def first(self) -> Path | None:
-        """The picture that stands for the unit: its first seed's, else its montage."""
+        """The picture that represents the unit: its first seed's, or else its montage."""
         for pictures in self.runs.values():
             return pictures.get(BEST_X) or pictures[BEST_XPM]
         return self.single.get(MONTAGE)
 
     def stamp(self) -> Stamp:
-        """A value that changes where one of the files does."""
+        """A value that changes when one of the files does."""
         paths = [path for run in self.runs.values() for path in run.values()]
         paths += self.single.values()
         if TOP_IMAGES in self.single:
@@ -110,13 +110,13 @@ class LayerFiles:
     Attributes
     ----------
     units
-        By number, those that have any.
+        By number, the units that have pictures.
     sprite
         The picture of all units, if there is one.
     sprite_recipe
         Its recipe.
     recipes
-        Those of the layer's optimized images, in the order in which they are shown.
+        The recipes of the layer's optimized images, in the order in which they are shown.
     """
 
     units: Mapping[int, UnitFiles] = field(default_factory=dict)
@@ -126,18 +126,18 @@ class LayerFiles:
 
 
 class LayerFolder:
-    """A layer's folders, listed again only where they have changed.
+    """A layer's folders, listed again only when they have changed.
 
     Parameters
     ----------
     folder
-        The results folder; it need not be there.
+        The results folder; it need not exist.
     names
-        What the layer is called, the name that counts more first.
+        The layer's names; earlier ones take precedence.
     folders
-        Where layers are that their names alone do not tell apart, from `layout.net_folders`.
+        Folders of layers whose names alone do not tell them apart, from `layout.net_folders`.
     same
-        Units of other layers, whose pictures those have that have none of their own.
+        Equivalent units of other layers, whose pictures units without their own get.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class LayerFolder:
     ) -> None:
         self.names = tuple(names)
         self._others = [(LayerFolder(folder, one.names, folders), one) for one in same]
-        self._read: tuple[LayerFiles, ...] = ()  # what was put together last, and its result
+        self._read: tuple[LayerFiles, ...] = ()  # what was merged last, and the result
         self._together = LayerFiles()
         places = [
             (tree, layout.layer_folder(folder, tree, name, folders))
@@ -164,17 +164,16 @@ class LayerFolder:
 
     @property
     def listed(self) -> int:
-        """Counts how often folders were listed."""
+        """How often folders have been listed."""
         return self._listed + sum(other.listed for other, _ in self._others)
 
     def files(self, recipe: str = "") -> LayerFiles:
-        """What is there now.
+        """The pictures that exist now.
 
         Parameters
         ----------
         recipe
-            Which one's optimized images are wanted of units that have several; empty for the best
-            there is.
+            The recipe to prefer for units that have several; empty for the best one.
         """
         read = (self._own(recipe), *(other.files(recipe) for other, _ in self._others))
         if len(read) != len(self._read) or any(map(is_not, read, self._read)):
@@ -182,7 +181,7 @@ class LayerFolder:
         return self._together
 
     def _with_others(self, own: LayerFiles, *others: LayerFiles) -> LayerFiles:
-        """A layer's own pictures, and those of the same units of others."""
+        """A layer's own pictures, and those of equivalent units of other layers."""
         if not others:
             return own
         units = dict(own.units)
@@ -207,7 +206,7 @@ class LayerFolder:
 
     @property
     def recipes(self) -> tuple[str, ...]:
-        """The recipes that there were at the last listing, in the order in which they are shown."""
+        """The recipes found by the last listing, in the order in which they are shown."""
         return self._together.recipes
 
     def _now(self, recipe: str) -> Stamp:
@@ -216,7 +215,7 @@ class LayerFolder:
 
 
 def stamp_of(path: Path) -> tuple[int, int] | None:
-    """(time of change in ns, size); None where there is no such file."""
+    """(modification time in ns, size); None if there is no such file."""
     try:
         status = path.stat()
     except OSError:
@@ -232,7 +231,7 @@ def read_run(pictures: Mapping[str, Path], names: Sequence[str]) -> Picture:
     pictures
         By kind, at least one.
     names
-        What the layer is called.
+        The layer's names.
 
     Raises
     ------
@@ -248,7 +247,7 @@ def read_run(pictures: Mapping[str, Path], names: Sequence[str]) -> Picture:
     if record is not None and record.layer not in names:
         raise ResultsError(f"{path} is of layer {record.layer!r}, not {names[0]!r}")
     picture = read_image(path)
-    if plain:  # zero is not gray in it
+    if plain:  # zero is not mid-gray in it
         return picture
     return cell_of(picture, *((record.receptive_field, record.window) if record else ()))
 
@@ -256,22 +255,22 @@ def read_run(pictures: Mapping[str, Path], names: Sequence[str]) -> Picture:
 def read_sprite(path: Path, names: Sequence[str], units: int, most: int) -> dict[int, Picture]:
     """The pictures of the units of a ``whole_layer.jpg``, each at most `most` pixels a side.
 
-    Unit k is at row ``k // side`` of a square; which units have one is in its record, and without
-    a record all of them do.
+    Unit k is at row ``k // side``, column ``k % side`` of a square. The record says which units
+    have a picture; without a record, all of them do.
 
     Parameters
     ----------
     names
-        What the layer is called.
+        The layer's names.
     units
         How many units it has.
 
     Raises
     ------
     ImageError
-        It cannot be read, or is no square of that many cells.
+        It cannot be read, or is not a square of that many cells.
     ResultsError
-        It is of another layer.
+        It belongs to another layer.
     """
     record = read_record(record_of(path)) or {}
     if record.get("layer", names[0]) not in names:
@@ -285,8 +284,8 @@ def read_sprite(path: Path, names: Sequence[str], units: int, most: int) -> dict
     height, width = picture.shape[0] // side, picture.shape[1] // side
     if (height * side, width * side) != picture.shape[:2] or not height * width:
         raise ImageError(
-            f"{path} of {picture.shape[0]} x {picture.shape[1]} pixels is no square of {side} x "
-            f"{side} cells, as a layer of {count} units has it"
+            f"{path} of {picture.shape[0]} x {picture.shape[1]} pixels is not a square of {side} x "
+            f"{side} cells, as for a layer of {count} units"
         )
     cells = {}
     for unit in known:
@@ -300,9 +299,9 @@ def read_sprite(path: Path, names: Sequence[str], units: int, most: int) -> dict
 
 
 def _list(places: Sequence[tuple[str, Path]], wanted: str = "") -> tuple[LayerFiles, list[Path]]:
-    """What the folders hold, and the folders of recipes within them.
+    """The pictures in the folders, and the recipe folders within these.
 
-    A later folder does not replace what an earlier one has.
+    Earlier folders take precedence.
     """
     single: dict[int, dict[str, Path]] = {}
     made: dict[str, _Made] = {}  # by recipe
@@ -352,7 +351,7 @@ class _Made:
 
 
 def _take(made: _Made, layer: str, folder: Path) -> None:
-    """Add what a folder holds."""
+    """Add the pictures in a folder."""
     for file in _names(folder):
         path = folder / file
         match layout.parse_file(OPTIMIZED, layer, file):
@@ -363,16 +362,16 @@ def _take(made: _Made, layer: str, folder: Path) -> None:
             case layout.RunPicture(unit, seed, kind, ending):
                 kinds = made.runs.setdefault(int(unit), {}).setdefault(seed, {})
                 there = kinds.get(kind)
-                # Ours rather than DVT's, where both are in one folder.
+                # Ours takes precedence over DVT's in the same folder.
                 if there is None or (ending == "png" and there.parent == folder):
                     kinds[kind] = path
 
 
 def _names(folder: Path) -> list[str]:
     try:
-        with os.scandir(folder) as entries:  # ten times as fast as pathlib, of many files
+        with os.scandir(folder) as entries:  # for many files, ten times as fast as pathlib
             return sorted(entry.name for entry in entries)
-    except OSError:  # not there, or not for us
+    except OSError:  # missing or not readable
         return []
 
 

@@ -1,4 +1,4 @@
-"""The layout of a results folder: each name in it, how it is written and how it is read back.
+"""The layout of a results folder: how each file name is formatted and parsed.
 
 The layout is that of the Deep Visualization Toolbox (DVT), with a JSON record beside each picture::
 
@@ -8,28 +8,28 @@ The layout is that of the Deep Visualization Toolbox (DVT), with a JSON record b
         <layer>_<unit:04d>_<seed>.json             the run's record
         <layer>_<unit:04d>_montage.jpg and .json   all seeds of a unit
         whole_layer.jpg and .json                  all units of the layer
-        recipe.json                                which recipe all of this is by
-        <recipe>/                                  the same files, by another recipe
-    max_im/<layer>/                                crops of the images that activate a unit most
-        <layer>_<unit:04d>.jpg and .json           the montage of them, strongest first
-        <layer>_<unit:04d>_<rank>.png              each of them, strongest is 0; on request
+        recipe.json                                the recipe of these images
+        <recipe>/                                  the same files for another recipe
+    max_im/<layer>/                                crops of each unit's top activating images
+        <layer>_<unit:04d>.jpg and .json           their montage, strongest first
+        <layer>_<unit:04d>_<rank>.png              each crop, 0 is the strongest; on request
     max_deconv/, max_gradient/, max_guided/        saliency maps of these crops, by backward mode
-    weights/<layer>/                               pictures of the weights of units
-        <layer>_<unit:04d>.png and .json           each of them
+    weights/<layer>/                               pictures of each unit's weights
+        <layer>_<unit:04d>.png and .json           one unit
     dataset/                                       a scan of a dataset
-        recipe.json                                what decides its numbers
-        shard_00012.npz                            a part of it, while it is not finished
-        scan.npz                                   all of it, once it is
+        recipe.json                                everything that determines its numbers
+        shard_00012.npz                            a shard of an unfinished scan
+        scan.npz                                   the finished scan
     runs/<digest>/regularized_opt/...              runs by one set of parameters, for experiments
 
-DVT writes a run's images as JPEG, has no records, and has none of ``max_gradient``,
-``max_guided`` and ``weights``. `deepvis_caffe.results.recipes` says which recipe has the layer's
-own folder. ``<layer>`` is `folder_name`; two layers of a net that it would name alike are told
-apart by `net_folders`. The gallery page builds the same addresses in the browser, in
+DVT writes a run's images as JPEG, has no records, and has none of ``max_gradient``, ``max_guided``
+and ``weights``. `deepvis_caffe.results.recipes` says which recipe uses the layer's own folder.
+``<layer>`` is `folder_name`; `net_folders` tells apart two layers of a net whose folders would have
+the same name. The gallery page builds the same URLs in the browser, in
 ``page/templates/pictures.js``.
 
-A file's name is a small tuple: ``str(name)`` is how it is written, without its layer, and
-``parse`` of its class reads that back. `path_of` and `parse_file` do the same for whole names.
+A file's name is a small tuple: ``str(name)`` formats it without its layer, and ``parse`` of its
+class parses it. `path_of` and `parse_file` do the same for whole names.
 """
 
 from __future__ import annotations
@@ -52,40 +52,40 @@ _UNIT, _SEED = r"(\d{4,9})", r"(\d{1,10})"
 
 
 def mode_tree(mode: str) -> str:
-    """The folder of crops by a backward mode: ``max_deconv``."""
+    """The tree of saliency maps by a backward mode: ``max_deconv``."""
     return f"max_{mode}"
 
 
 TREES = (OPTIMIZED, TOP_IMAGES, DECONV, mode_tree("gradient"), mode_tree("guided"), WEIGHTS)
 
 
-# Characters of a layer's folder. A file's name is at most 255 bytes long, and has the folder's name
-# in it, a unit's, which has 100 characters at most, and what tells a partial file from a whole one.
+# Characters of a layer's folder. A file's name has at most 255 bytes, and contains the folder's
+# name, the unit's, of at most 100 characters, and the affixes of a temporary file.
 LONGEST_NAME = 100
 
-Folders = Mapping[str, str]  # by layer, those that are not named by `plain_name`
+Folders = Mapping[str, str]  # by layer, the folders that are not named by `plain_name`
 NO_FOLDERS: Folders = MappingProxyType({})
 
 
 def folder_name(layer: str, folders: Folders = NO_FOLDERS) -> str:
-    """A layer's name as one folder: ``fire5/concat`` is ``fire5_concat``; records keep the name.
+    """The name of a layer's folder: ``fire5_concat`` for ``fire5/concat``.
 
     Parameters
     ----------
     folders
-        Those of the layer's net that are named otherwise, from `net_folders`.
+        The net's folders that are named differently, from `net_folders`.
     """
     return folders.get(layer) or plain_name(layer)
 
 
 def plain_name(layer: str) -> str:
-    """A layer's name with ``_`` for all but ASCII letters, digits and ``_.-``, as one folder."""
-    name = re.sub(r"^\.+|[^\w.-]", "_", layer, flags=re.ASCII) or "_"  # a folder has a name
+    """A layer's name as a folder: ``_`` for all but ASCII letters, digits and ``_.-``."""
+    name = re.sub(r"^\.+|[^\w.-]", "_", layer, flags=re.ASCII) or "_"  # never empty
     return name if len(name) <= LONGEST_NAME else _with_digest(name, layer)
 
 
 def name_apart(layer: str) -> str:
-    """The folder of a layer whose `plain_name` is another layer's, too: ``conv_1-5c1c5f0e``."""
+    """The folder of a layer that shares its `plain_name` with another: ``conv_1-5c1c5f0e``."""
     return _with_digest(plain_name(layer), layer)
 
 
@@ -95,21 +95,22 @@ def _with_digest(name: str, layer: str) -> str:
 
 
 def net_folders(graph: Graph) -> Folders:
-    """The folders of those layers of a net that `plain_name` alone does not tell apart.
+    """The folders of a net's layers that `plain_name` alone does not tell apart.
 
-    Where several share a plain name, only a layer that is really called that keeps it. Names of one
-    and the same value share a folder: a layer called ``"a/b"``, and its blob ``"a_b"``.
+    If several layers share a plain name, only the one with exactly that name keeps it. Names of the
+    same value share a folder: a layer ``"a/b"`` and its blob ``"a_b"``.
     """
     return folders_apart(dict(_meanings(graph)))
 
 
 def folders_apart(names: Mapping[str, Hashable]) -> Folders:
-    """The folders of those names that `plain_name` alone does not tell apart.
+    """The folders of names that `plain_name` alone does not tell apart.
 
     Parameters
     ----------
     names
-        Names of layers, each with what it means. Names of one meaning need not be told apart.
+        Names of layers, each with the value that it stands for. Names of the same value may share a
+        folder.
     """
     alike: dict[str, list[str]] = {}
     for name in names:
@@ -124,23 +125,22 @@ def folders_apart(names: Mapping[str, Hashable]) -> Folders:
 
 
 def _meanings(graph: Graph) -> Iterator[tuple[str, Hashable]]:
-    """Every name that results of a net can have, and what it means."""
+    """Every name that results of a net can have, and the value that it stands for."""
     for name in (*graph.blobs, *graph.by_name):
         for spelling in (name, f"{name}{RAW}"):
             try:
                 yield spelling, (graph.own_output(spelling), spelling.endswith(RAW))
-            except ModelError:  # a layer of several tops, which its name does not mean
+            except ModelError:  # a layer with several tops: its name stands for none of them
                 continue
 
 
 def unit_text(unit: int | str) -> str:
-    """A unit in a file's name: its number, or the name of a sum of units or of a direction."""
+    """A unit in a file's name: its number, or the name of a sum of units or a direction."""
     return f"{unit:04d}" if isinstance(unit, int) else unit
 
 
 # -- files of a layer, after "<layer>_" ----------------------------------------------------------
-# Only units with numbers are read back. Sums and directions are results that only their own
-# command looks for.
+# Only numbered units are parsed. Only the command that made them looks for sums and directions.
 
 
 class RunPicture(NamedTuple):
@@ -156,7 +156,7 @@ class RunPicture(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> RunPicture | None:
-        """The name that is written `text`; None where that is another kind of name."""
+        """Parse a name; None if it is of another kind."""
         found = _RUN_PICTURE.fullmatch(text)
         return cls(int(found[1]), int(found[2]), found[3], found[4]) if found else None
 
@@ -167,7 +167,7 @@ class RunPicture(NamedTuple):
 
 
 class RunRecordFile(NamedTuple):
-    """``0130_2.json``: how one run came about."""
+    """``0130_2.json``: the record of one run."""
 
     unit: int | str
     seed: int
@@ -177,13 +177,13 @@ class RunRecordFile(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> RunRecordFile | None:
-        """The name that is written `text`; None where that is another kind of name."""
+        """Parse a name; None if it is of another kind."""
         found = _RUN_RECORD.fullmatch(text)
         return cls(int(found[1]), int(found[2])) if found else None
 
 
 class Montage(NamedTuple):
-    """``0130_montage.jpg``: all seeds of a unit; with the ending ``json`` its record."""
+    """``0130_montage.jpg``: all seeds of a unit; with the suffix ``json``, its record."""
 
     unit: int | str
     ending: str = "jpg"
@@ -193,13 +193,13 @@ class Montage(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Montage | None:
-        """The name that is written `text`; None where that is another kind of name."""
+        """Parse a name; None if it is of another kind."""
         found = _MONTAGE.fullmatch(text)
         return cls(int(found[1]), found[2]) if found else None
 
 
 class TopMontage(NamedTuple):
-    """``0130.jpg``: the images that excite a unit most; with the ending ``json`` their record."""
+    """``0130.jpg``: a unit's top images; with the suffix ``json``, their record."""
 
     unit: int
     ending: str = "jpg"
@@ -209,13 +209,13 @@ class TopMontage(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> TopMontage | None:
-        """The name that is written `text`; None where that is another kind of name."""
+        """Parse a name; None if it is of another kind."""
         found = _TOP_MONTAGE.fullmatch(text)
         return cls(int(found[1]), found[2]) if found else None
 
 
 class TopCrop(NamedTuple):
-    """``0130_0.png``: one of the images that excite a unit most, by rank."""
+    """``0130_0.png``: one of a unit's top images, by rank."""
 
     unit: int
     rank: int
@@ -225,13 +225,13 @@ class TopCrop(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> TopCrop | None:
-        """The name that is written `text`; None where that is another kind of name."""
+        """Parse a name; None if it is of another kind."""
         found = _TOP_CROP.fullmatch(text)
         return cls(int(found[1]), int(found[2])) if found else None
 
 
 class WeightPicture(NamedTuple):
-    """``0130.png``: a unit's weights; with the ending ``json`` their record."""
+    """``0130.png``: a unit's weights; with the suffix ``json``, their record."""
 
     unit: int
     ending: str = "png"
@@ -241,13 +241,13 @@ class WeightPicture(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> WeightPicture | None:
-        """The name that is written `text`; None where that is another kind of name."""
+        """Parse a name; None if it is of another kind."""
         found = _WEIGHT_PICTURE.fullmatch(text)
         return cls(int(found[1]), found[2]) if found else None
 
 
 class WholeLayer(NamedTuple):
-    """``whole_layer.jpg``: all units of a layer; with the ending ``json`` its record."""
+    """``whole_layer.jpg``: all units of a layer; with the suffix ``json``, its record."""
 
     ending: str = "jpg"
 
@@ -256,7 +256,7 @@ class WholeLayer(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> WholeLayer | None:
-        """The name that is written `text`; None where that is another kind of name."""
+        """Parse a name; None if it is of another kind."""
         found = _WHOLE_LAYER.fullmatch(text)
         return cls(found[1]) if found else None
 
@@ -274,12 +274,12 @@ _WHOLE_LAYER = re.compile(r"whole_layer\.(jpg|json)")
 
 
 def layer_folder(results: Path, tree: str, layer: str, folders: Folders = NO_FOLDERS) -> Path:
-    """Where the files of a layer are, in one of `TREES`."""
+    """The folder of a layer in one of `TREES`."""
     return results / tree / folder_name(layer, folders)
 
 
 def existing_folders(results: Path, layer: str) -> Folders:
-    """The `Folders` of one layer, where its net is not known: by what there is of it."""
+    """The `Folders` of one layer whose net is not known, by the folders that exist."""
     apart = name_apart(layer)
     return {layer: apart} if any((results / tree / apart).is_dir() for tree in TREES) else {}
 
@@ -292,12 +292,12 @@ def path_of(
     folders: Folders = NO_FOLDERS,
     within: str = "",
 ) -> Path:
-    """Where a file of a layer is, in one of `TREES`; `parse_file` reads it back.
+    """The path of a layer's file in one of `TREES`; `parse_file` is the inverse.
 
     Parameters
     ----------
     within
-        The folder of a recipe in the layer's; empty for the layer's own.
+        The recipe's folder within the layer's; empty for the layer's own.
     """
     folder = layer_folder(results, tree, layer, folders)
     file = str(name) if isinstance(name, WholeLayer) else f"{folder.name}_{name}"
@@ -305,7 +305,7 @@ def path_of(
 
 
 def parse_file(tree: str, folder: str, file: str) -> LayerFile | None:
-    """What a file's name says.
+    """Parse a file's name.
 
     Parameters
     ----------
@@ -319,7 +319,7 @@ def parse_file(tree: str, folder: str, file: str) -> LayerFile | None:
     Returns
     -------
     LayerFile or None
-        None where it is no name of ours.
+        None if it is not a name of ours.
     """
     if tree == OPTIMIZED and (whole := WholeLayer.parse(file)):  # also in a folder named "whole"
         return whole
@@ -334,7 +334,7 @@ def parse_file(tree: str, folder: str, file: str) -> LayerFile | None:
 
 
 def record_of(picture: Path) -> Path:
-    """The record beside a picture: the same name, ending in ``.json``."""
+    """The record beside a picture: the same name with the suffix ``.json``."""
     return picture.with_suffix(".json")
 
 
@@ -343,7 +343,7 @@ def run_record_of(picture: Path) -> Path:
     return picture.with_name(f"{picture.name.rpartition('_best_')[0]}.json")
 
 
-RECIPE = "recipe.json"  # in a folder of optimized images: which recipe they are by
+RECIPE = "recipe.json"  # in a folder of optimized images: their recipe
 
 
 # -- a scan of a dataset -------------------------------------------------------------------------
@@ -352,7 +352,7 @@ SCAN, SCAN_RECIPE = "scan.npz", "recipe.json"
 
 
 def scan_folder(results: Path) -> Path:
-    """Where the scan of a dataset is, and the tables that are made of it."""
+    """The folder of the scan of a dataset, and of the tables made from it."""
     return results / "dataset"
 
 
@@ -362,7 +362,7 @@ def scan_path(results: Path) -> Path:
 
 
 class ShardFile(NamedTuple):
-    """``shard_00012.npz``: a part of a scan."""
+    """``shard_00012.npz``: a shard of a scan."""
 
     number: int
 
@@ -371,7 +371,7 @@ class ShardFile(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> ShardFile | None:
-        """The name that is written `text`; None where that is another kind of name."""
+        """Parse a name; None if it is of another kind."""
         found = _SHARD.fullmatch(text)
         return cls(int(found[1])) if found else None
 
@@ -398,7 +398,7 @@ def skipped_table(folder: Path) -> Path:
 
 
 def run_folder(results: Path, digest: str) -> Path:
-    """A results folder within the results, for the runs by one set of parameters."""
+    """A results folder within the results folder, for the runs by one set of parameters."""
     return results / "runs" / digest
 
 
@@ -417,7 +417,7 @@ def search_sheet(
     ending: str,
     folders: Folders = NO_FOLDERS,
 ) -> Path:
-    """A file of `deepvis search`: its record, its page or its picture, by the ending."""
+    """A file of `deepvis search`: its record, page or picture, by the suffix."""
     numbers = "_".join(map(unit_text, units))
     return results / "search" / f"{folder_name(layer, folders)}_{numbers}_{seed}{ending}"
 

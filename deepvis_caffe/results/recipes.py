@@ -1,20 +1,20 @@
 """Which folder of a layer holds the images of which recipe: ``(layer's folder, recipe) -> folder``.
 
-A layer's folder has the images of one recipe, the first that was used there, where earlier versions
-and the Deep Visualization Toolbox (DVT) have theirs. Every further recipe has a folder within it::
+The layer's own folder has the images of the first recipe used there, where earlier versions and the
+Deep Visualization Toolbox (DVT) keep theirs. Every other recipe has a folder within it::
 
-    regularized_opt/<layer>/            the first recipe, or whatever was there before
-        recipe.json                     which one that is
-        preset3/, best-9f2c01/          others, with the same files
+    regularized_opt/<layer>/            the first recipe, or what was there before
+        recipe.json                     that recipe
+        preset3/, best-9f2c01/          other recipes, with the same files
 
-So results of several recipes are side by side, and a folder of one recipe looks as it always did.
-`best` is the preset of that name, ``preset3`` and ``preset3-paper`` are the paper's with either
-learning rate, and ``best-9f2c01`` is the nearest of these with parameters changed by hand.
+So several recipes coexist, and a folder with one recipe looks as it always did. `best` is the
+preset of that name, ``preset3`` and ``preset3-paper`` are the paper's with either learning rate,
+and ``best-9f2c01`` is the nearest of these with parameters changed by hand.
 
-A folder is found by what its recipe says, not by its name. That leaves out the net: results of
-another net at the same place are a conflict, which `ResultStore.claim` finds.
+A folder is found by its recipe, not by its name. The net is not part of that: results of another
+net in the same place are a conflict, which `ResultStore.claim` detects.
 
-Readers show the best recipe that a unit has: `best`, and else the one that was begun last.
+Readers show the best recipe that a unit has: `best`, or else the one that was begun last.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from deepvis_caffe.results.records import Record, as_json, read_record
 
 BEST = "best"
 TOOLBOX = "toolbox"  # the name of pictures without records, such as DVT's
-CHANGED = "changed"  # the name of parameters that are near no preset
-NO_PART = ("net", "picture_channels", "objective")
-NEAR = 3  # parameters in which they may differ from one
+CHANGED = "changed"  # the name of parameters that are not near any preset
+NO_PART = ("net", "picture_channels", "objective")  # fields that do not identify a recipe
+NEAR = 3  # how many parameters may differ from a preset's
 
 
 class RecipeFolder(NamedTuple):
@@ -47,13 +47,13 @@ class RecipeFolder(NamedTuple):
     Attributes
     ----------
     name
-        The recipe's.
+        The recipe's name.
     path
         The layer's own folder, or one within it.
     within
-        Its name within the layer's; empty for the layer's own.
+        Its name within the layer's folder; empty for the layer's own.
     begun
-        When its first image was written, in seconds; 0 where that is not known.
+        When its first image was written, in seconds; 0 if not known.
     """
 
     name: str
@@ -63,15 +63,15 @@ class RecipeFolder(NamedTuple):
 
 
 def identity(recipe: Mapping[str, Any]) -> Record:
-    """What tells recipes apart: all but the net with its input, and what names the files itself."""
+    """What tells recipes apart: all but the net, its input, and the objective (in file names)."""
     known: Record = as_json({k: v for k, v in recipe.items() if k not in NO_PART})
     if "objective" in recipe:
-        known["position"] = "center"  # the objective says itself where
+        known["position"] = "center"  # the objective has its own positions
     return known
 
 
 def recipe_name(recipe: Mapping[str, Any]) -> str:
-    """A short name for a recipe, fit for a folder: ``best``, ``preset3-paper``, ``best-9f2c01``."""
+    """A short name for a recipe and its folder: ``best``, ``preset3-paper``, ``best-9f2c01``."""
     known = identity(recipe)
     params = known.get("params")
     params = params if isinstance(params, dict) else {}
@@ -90,12 +90,12 @@ def recipe_name(recipe: Mapping[str, Any]) -> str:
 
 
 def folder_within(own: Path, recipe: Mapping[str, Any]) -> str:
-    """Where in a layer's folder the images of a recipe are, or are to go.
+    """Where in a layer's folder the images of a recipe are, or will be written.
 
     Parameters
     ----------
     own
-        The layer's folder; it need not be there.
+        The layer's folder; it need not exist.
 
     Returns
     -------
@@ -112,7 +112,7 @@ def folder_within(own: Path, recipe: Mapping[str, Any]) -> str:
 
 
 def take_folder(own: Path, recipe: Mapping[str, Any]) -> str:
-    """`folder_within`, which from now on holds this recipe, whatever other processes do.
+    """Like `folder_within`, and claim that folder for this recipe, safely among processes.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def take_folder(own: Path, recipe: Mapping[str, Any]) -> str:
         It cannot be written, or the folder of that name holds another recipe.
     """
     known = identity(recipe)
-    while True:  # until no other process came first
+    while True:  # again if another process came first
         within = folder_within(own, recipe)
         marked = _marked(own / within)
         if marked is not None and known in marked:
@@ -137,9 +137,9 @@ def take_folder(own: Path, recipe: Mapping[str, Any]) -> str:
 
 
 def recipe_folders(own: Path) -> list[RecipeFolder]:
-    """A layer's folder and those within it, the recipe that is shown first being first.
+    """A layer's folder and those within it, in the order in which recipes are shown.
 
-    Any of them may turn out to be empty, and none needs to be there.
+    Any of them may be empty or missing.
     """
     first = next(iter(_marked(own) or _recipes_in(own)), None)
     name = TOOLBOX if first is None else recipe_name(first)
@@ -154,7 +154,7 @@ def recipe_folders(own: Path) -> list[RecipeFolder]:
 
 
 def rank(folder: RecipeFolder) -> tuple[bool, float, str]:
-    """The order in which recipes are shown: preset best, then the one that was begun last."""
+    """A sort key for the order in which recipes are shown: preset best, then the latest begun."""
     return folder.name != BEST, -folder.begun, folder.name
 
 
@@ -163,7 +163,7 @@ def rank(folder: RecipeFolder) -> tuple[bool, float, str]:
 
 @cache
 def _presets() -> dict[str, Record]:
-    """The parameters that have a name, in JSON's types."""
+    """The named sets of parameters, in JSON's types."""
     named: dict[str, Record] = {}
     for which, params in PRESETS.items():
         if which in GRAY_LEVELS:
@@ -176,24 +176,24 @@ def _presets() -> dict[str, Record]:
 
 
 def _marked(folder: Path) -> list[Record] | None:
-    """The recipes that a folder is marked with; None where it is not marked."""
+    """The recipes that a folder is marked with; None if it is not marked."""
     listed = (read_record(folder / RECIPE) or {}).get("recipes")
     known = [_identity(one) for one in listed] if isinstance(listed, list) else []
     return [one for one in known if one is not None] or None
 
 
 def _identity(recipe: Any) -> Record | None:
-    """`identity` of what a file says; None where that is no recipe."""
+    """The `identity` of a value from a file; None if it is not a recipe."""
     with suppress(RecursionError):
         return identity(recipe) if isinstance(recipe, dict) else None
     return None
 
 
 def _mark(folder: Path, recipes: list[Record]) -> bool:
-    """Mark a folder as that of these recipes; return False if another process came first."""
+    """Mark a folder with these recipes; return False if another process came first."""
     path = folder / RECIPE
     try:
-        if path.exists() and _marked(folder) is None:  # as a power cut may leave it
+        if path.exists() and _marked(folder) is None:  # damaged, as by a power cut
             path.unlink(missing_ok=True)
         new_text(path, json.dumps({"recipes": recipes}) + "\n")
     except FileExistsError:
@@ -210,11 +210,11 @@ def _begun(folder: Path) -> float:
 
 
 def _recipes_in(own: Path) -> Iterator[Record]:
-    """The recipes of a folder of an earlier version, by its records; each once."""
+    """The distinct recipes in a folder of an earlier version, from its records."""
     names = sorted(name for name in _names(own) if name.endswith(".json") and name != RECIPE)
     montages = [name for name in names if name.endswith(("_montage.json", "whole_layer.json"))]
     seen: list[Record] = []
-    for some in (montages, names):  # a record of a run is longer, and there are more
+    for some in (montages, names):  # montages first: runs have longer records, and more of them
         for name in some:
             known = _identity((read_record(own / name) or {}).get("recipe"))
             if known is not None and known not in seen:
@@ -225,7 +225,7 @@ def _recipes_in(own: Path) -> Iterator[Record]:
 
 
 def _has_others_pictures(own: Path) -> bool:
-    """Whether there are another program's pictures. Ours have records, or are unfinished PNG."""
+    """Whether there are another program's pictures; ours have records, or are unfinished PNGs."""
     names = set(_names(own))
     return any(n.endswith(".jpg") and record_of(Path(n)).name not in names for n in names)
 

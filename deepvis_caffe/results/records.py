@@ -1,12 +1,12 @@
-"""Records beside pictures: JSON that says how a picture was made, checked as it is read.
+"""Records: the JSON beside each picture that says how it was made, validated when it is read.
 
-A record is written whole or not at all, after its pictures; for pictures that one of another
-program may stand in place of, a first one without a recipe is written before. So a picture whose
-record has a recipe is finished, and one without a record was made by another program.
+A record is written atomically, after its pictures. For names that another program may also use, a
+preliminary record without a recipe is written first. So a picture whose record has a recipe is
+finished, and a picture without a record was made by another program.
 
-Records are untrusted, like any other file: one whose values do not have the types that ours have
-counts as damaged. Long histories are cut to size, because a results folder may hold a hundred
-thousand of a thousand steps each.
+Records are untrusted, like any other file: one with values of the wrong type counts as damaged.
+Long histories are shortened, because a results folder may have a hundred thousand of a thousand
+steps.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from deepvis_caffe.limits import RECORD
 from deepvis_caffe.optimizer.presets import PRESETS
 from deepvis_caffe.results.layout import record_of
 
-MOST_POINTS = 128  # of a history; a chart has some 300 pixels
+MOST_POINTS = 128  # of a history; a chart is about 300 pixels wide
 LONGEST_VALUE = 200  # characters of a parameter
 DVT_COLUMNS = 3  # of the Deep Visualization Toolbox's montages
 NOT_REGULARIZERS = ("rate", "iterations", "start", "push")
@@ -40,7 +40,7 @@ Number = float | None  # None where it was not finite
 
 
 def write_record(path: Path, record: Record) -> Path:
-    """Write JSON whole or not at all; NaN and infinity become null."""
+    """Write JSON atomically; NaN and infinity become null."""
     text = json.dumps(as_json(record), indent=1, allow_nan=False) + "\n"
     try:
         return write_text(path, text)
@@ -56,7 +56,7 @@ def write_with_record(path: Path, picture: Picture, record: Record) -> Path:
     ImageError, ResultsError
         They cannot be written.
     """
-    # If the write is cut off between the two, the picture is known as ours, and as unfinished.
+    # After an interruption, this record marks the picture as ours and as unfinished.
     write_record(record_of(path), {**record, "recipe": None})
     write_image(path, picture)
     write_record(record_of(path), record)
@@ -64,7 +64,7 @@ def write_with_record(path: Path, picture: Picture, record: Record) -> Path:
 
 
 def read_record(path: Path) -> Record | None:
-    """A record, or None where there is none that can be read."""
+    """A record; None if there is none or it cannot be read."""
     try:
         record = read_json(path, RECORD)
     except (OSError, ValueError):
@@ -73,7 +73,7 @@ def read_record(path: Path) -> Record | None:
 
 
 def as_json(value: Any) -> Any:
-    """`value` as JSON gives it back: lists for tuples, None for NaN and infinity."""
+    """`value` as it comes back from JSON: lists for tuples, None for NaN and infinity."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -84,12 +84,12 @@ def as_json(value: Any) -> Any:
 def differences(
     old: Mapping[str, Any], new: Mapping[str, Any], words: Mapping[str, str] = MappingProxyType({})
 ) -> str:
-    """In which parameters two recipes differ, for an error message.
+    """The parameters in which two recipes differ, for an error message.
 
     Parameters
     ----------
     words
-        What to say of a parameter, by name, instead of its two values.
+        A text for a parameter, by its name, to use instead of its two values.
     """
     return ", ".join(
         words.get(name, f"{name} {old.get(name)}, now {new.get(name)}")
@@ -99,31 +99,30 @@ def differences(
 
 
 def check_picture_owner(picture: Path, layer: str) -> None:
-    """Make sure that a picture is not there, or is ours and of this layer.
+    """Check that a picture does not exist, or is ours and belongs to this layer.
 
-    A record that cannot be read, as a power cut may leave it, is still a record of ours: of
-    something unfinished.
+    A damaged record, as after a power cut, still counts as ours: its picture is unfinished.
 
     Raises
     ------
     ResultsError
-        It was made by another program, or belongs to another layer.
+        Another program made it, or it belongs to another layer.
     """
     if exists(picture) and not exists(record_of(picture)):
         raise ResultsError(
-            f"{picture} is there without a record of ours, so it was made by another program; "
+            f"{picture} has no record of ours, so it was made by another program; "
             "choose another results folder (--results), or move it away"
         )
     check_record_layer(record_of(picture), layer)
 
 
 def check_record_layer(path: Path, layer: str) -> None:
-    """Make sure that a record is not there, or belongs to this layer.
+    """Check that a record does not exist, or belongs to this layer.
 
     Raises
     ------
     ResultsError
-        It belongs to another layer, whose name gives the same folder.
+        It belongs to another layer with the same folder name.
     """
     owner = (read_record(path) or {}).get("layer", layer)
     if owner != layer:
@@ -147,7 +146,7 @@ class ModelNames(BaseModel):
 
 
 class UnitRecord(BaseModel):
-    """What every record of a unit says, including a montage's."""
+    """The fields of every record of a unit, including a montage's."""
 
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 
@@ -168,7 +167,7 @@ class RunRecord(UnitRecord):
         The part of the net's input that the pictures show, (top, left, bottom, right) in pixels;
         None for all of it.
     receptive_field
-        The part that the unit sees, likewise; None where that is unknown.
+        The part that the unit sees, in the same form; None if unknown.
     """
 
     seed: int
@@ -186,7 +185,7 @@ class RunRecord(UnitRecord):
 
     @property
     def receptive_field_in_picture(self) -> Box | None:
-        """The receptive field in the pictures' own rows and columns; None for all or unknown."""
+        """The receptive field in the picture's own pixels; None if it is all of it or unknown."""
         if self.receptive_field is None or self.receptive_field == self.window:
             return None
         (top, left), (a, b, c, d) = (self.window or (0, 0))[:2], self.receptive_field
@@ -194,11 +193,11 @@ class RunRecord(UnitRecord):
 
     @property
     def push(self) -> int:
-        """1 where the ascent raised the activation, -1 where it lowered it."""
+        """1 if the ascent maximized the activation, -1 if it minimized it."""
         return -1 if self.params.get("push") == -1 else 1
 
     def facts(self) -> Facts:
-        """How the run was made, in words: what many runs have in common."""
+        """How the run was made, as names and values: what many runs have in common."""
         params = {**self.params, "push": "up" if self.push > 0 else "down"}
         shown = [
             ("preset", preset_of(self.params)),
@@ -214,7 +213,7 @@ class RunRecord(UnitRecord):
 
 
 def read_unit_record(path: Path) -> UnitRecord:
-    """What a record says of its unit.
+    """The fields of a record that every record of a unit has.
 
     Raises
     ------
@@ -236,10 +235,10 @@ def read_run_record(path: Path) -> RunRecord:
 
 
 def best_of(values: Sequence[Number], every: int, push: int = 1) -> list[Number]:
-    """The best of each `every` values in turn; None where none of them was finite.
+    """The best of each group of `every` values; None if none of them was finite.
 
-    Picking every n-th value instead would show waves that are not there, because every blur lowers
-    the activation. The last value may stand for fewer.
+    Picking every n-th value instead would alias, because every blur lowers the activation. The last
+    group may be smaller.
     """
     if every == 1:
         return list(values)
@@ -249,7 +248,7 @@ def best_of(values: Sequence[Number], every: int, push: int = 1) -> list[Number]
 
 
 def preset_of(params: Mapping[str, Any]) -> str:
-    """The name of the preset with these regularizers; empty where there is none."""
+    """The name of the preset with these regularizers; empty if there is none."""
     wanted = _regularizers(params)
     return next((str(k) for k, one in PRESETS.items() if _regularizers(one.record()) == wanted), "")
 
@@ -259,7 +258,7 @@ def _regularizers(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plain_value(value: Any) -> str:
-    """A parameter's value in words; empty where it is off."""
+    """A parameter's value as text; empty if it is off."""
     if isinstance(value, Mapping):  # a rate: its type, and its own parameters; or these alone
         own = [f"{name} {plain_value(v) or 0}" for name, v in value.items() if name != "type"]
         kind, listed = str(value.get("type", "")), ", ".join(own)
@@ -293,16 +292,16 @@ class TopImage:
     Attributes
     ----------
     name
-        In its source.
+        Its name in the source.
     value
         The activation.
     file
-        The image file; None where the image is a part of one, such as a frame of a video, or where
-        the record does not say.
+        The image file; None if the image is part of a file, such as a frame of a video, or if the
+        record does not say.
     class_name
-        Of the image's class, where that is known.
+        The name of the image's class, if known.
     place
-        The position on the unit's map, one index an axis.
+        The position on the unit's map, one index per axis.
     """
 
     name: str
@@ -319,11 +318,11 @@ class TopRecord:
     Attributes
     ----------
     layer
-        Its name as in the net.
+        The layer's name in the net.
     images
         Strongest first, row by row.
     columns
-        Images in a row.
+        Images per row.
     """
 
     layer: str
@@ -360,7 +359,7 @@ def read_top_record(path: Path) -> TopRecord | None:
     Returns
     -------
     TopRecord or None
-        None where there is none, or it cannot be read.
+        None if there is none, or it cannot be read.
     """
     try:
         record = _TopRecord.model_validate(read_record(record_of(path)))

@@ -1,7 +1,7 @@
-"""The folder of a scan: its recipe, its shards while it is not finished, and then all of it.
+"""The folder of a scan: its recipe, its shards until it is finished, and then the whole scan.
 
-Every file is written whole or not at all, so that a scan can be interrupted at any moment and later
-continues with the missing shards. `deepvis_caffe.results.layout` names the files.
+Every file is written atomically, so a scan can be interrupted at any time and later resumes with
+the missing shards. `deepvis_caffe.results.layout` names the files.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ class ScanFolder:
     Parameters
     ----------
     folder
-        Where it is; made when something is written. By default `layout.scan_folder` of the results.
+        Its path, usually `layout.scan_folder` of a results folder; created on the first write.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
 
     def finished(self, recipe: Recipe) -> Scan | None:
-        """The scan that is there, if it has the same recipe, or the same with more layers.
+        """The finished scan, if its recipe is the same apart from additional layers.
 
-        One that cannot be read counts as not finished.
+        A scan that cannot be read counts as unfinished.
         """
         path = self.folder / SCAN
         if not path.is_file():
@@ -60,7 +60,7 @@ class ScanFolder:
             wanted, own = set(recipe["layers"]), old.get(OWN_OUTPUT, [])
             if not isinstance(own, list) or not all(isinstance(name, str) for name in own):
                 raise ResultsError(
-                    f"{path} is damaged: its recipe's {OWN_OUTPUT} is no list of names"
+                    f"{path} is damaged: its recipe's {OWN_OUTPUT} is not a list of names"
                 )
         except ResultsError as error:
             log.warning("%s; it is made anew", error)
@@ -75,7 +75,7 @@ class ScanFolder:
         Raises
         ------
         ResultsError
-            One does, or the folder cannot be written to.
+            Another process is scanning into it, or it cannot be written to.
         """
         try:
             return lock(self.folder / "scan.lock", f"the scan in {self.folder}")
@@ -83,24 +83,24 @@ class ScanFolder:
             raise ResultsError(f"cannot write to {self.folder}: {error.strerror}") from error
 
     def claim(self, recipe: Recipe, shard_size: int, overwrite: bool) -> int:
-        """Make the folder this recipe's.
+        """Claim the folder for this recipe.
 
         Parameters
         ----------
         shard_size
-            Images in a shard, if the scan is a new one.
+            Images per shard of a new scan.
         overwrite
             Whether a scan made with other parameters may be replaced.
 
         Returns
         -------
         int
-            Images in a shard: `shard_size`, or the size of the shards that are there.
+            Images per shard: `shard_size`, or that of the existing shards.
 
         Raises
         ------
         SettingsError
-            There is a scan made with other parameters, and `overwrite` is not set.
+            The folder has a scan made with other parameters, and `overwrite` is not set.
         ResultsError
             The folder is damaged, or cannot be written.
         """
@@ -130,25 +130,25 @@ class ScanFolder:
         return shard_size
 
     def _claimed(self, path: Path) -> tuple[Recipe, int]:
-        """The recipe that the folder belongs to, and the images in a shard."""
+        """The recipe that has claimed the folder, and the images per shard."""
         with boundary(ResultsError, f"{path} is damaged; give --overwrite to begin anew"):
             there = _Claim.model_validate(read_json(path, RECORD))
         return there.recipe, there.shard_size
 
     def has_shard(self, number: int, recipe: Recipe) -> bool:
-        """Whether a shard is there, made by this recipe."""
+        """Whether a shard by this recipe exists."""
         try:
             return read_scan(self._shard(number))[1] == recipe
         except ResultsError:
             return False
 
     def read_shard(self, number: int, recipe: Recipe) -> Scan:
-        """A shard, which must be there.
+        """A shard, which must exist.
 
         Raises
         ------
         ResultsError
-            It is not, it cannot be read, or another recipe made it.
+            It is missing, cannot be read, or was made by another recipe.
         """
         path = self._shard(number)
         scan, own = read_scan(path)
@@ -164,18 +164,17 @@ class ScanFolder:
         write_scan(self._shard(number), scan, recipe)
 
     def finish(self, scan: Scan, recipe: Recipe) -> None:
-        """Write the scan of all shards, and then delete them."""
+        """Write the scan merged from all shards, and then delete these."""
         write_scan(self.folder / SCAN, scan, recipe)
         self._remove_shards()
 
     def remove_merged_shards(self) -> None:
-        """Delete the shards of a finished scan, if a process was killed before it did.
+        """Delete leftover shards of a finished scan, if a process was killed before it did so.
 
-        Unless another process holds the folder, or it cannot be written to: they are in nobody's
-        way.
+        They do no harm, so they stay if another process holds the lock or the folder is read-only.
         """
         if any(ShardFile.parse(path.name) for path in self.folder.iterdir()):
-            # A scan that is not finished has no file, since `claim` deletes an older one's first.
+            # An unfinished scan has no such file, because `claim` deletes an older scan's.
             with suppress(ResultsError), self.locked():
                 if (self.folder / SCAN).is_file():
                     self._remove_shards()
@@ -191,7 +190,7 @@ class ScanFolder:
 
 
 def layer_recipe(recipe: Recipe, layer: str) -> dict[str, Any]:
-    """What decides a layer's numbers, whatever other layers were scanned with it."""
+    """Everything that determines one layer's numbers, without the other layers of the scan."""
     own = {OWN_OUTPUT: [layer]} if layer in recipe.get(OWN_OUTPUT, ()) else {}
     return {**_without_layers(recipe), **own}
 

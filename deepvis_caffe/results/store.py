@@ -1,10 +1,10 @@
 """Optimized images on disk, with their records: ``(layer, unit, seed) -> files``.
 
-A record is written after its pictures, and each file whole or not at all: what has a record is
-finished. A record's `recipe` is everything that decides the pixels. A picture counts as made
-already only where the recipe is the same. Each recipe has a folder of its own
-(`deepvis_caffe.results.recipes`). Montages of another program are never replaced, and images of
-another net only on request. `deepvis_caffe.results.layout` says where everything is.
+A record is written after its pictures, and each file atomically, so a run with a record is
+finished. A record's `recipe` is everything that determines the pixels; a picture is reused only if
+its recipe is the same. Each recipe has its own folder (`deepvis_caffe.results.recipes`). Montages
+of another program are never replaced, and images of another net only on request.
+`deepvis_caffe.results.layout` names the files.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from deepvis_caffe.results.records import (
     write_with_record,
 )
 
-IN_PASSING = "in_passing"  # in a record: nobody asked for it, so it is never in the way
-LARGEST_LAYER = 4096  # pixels a side, unless its cells would be smaller than 16
+IN_PASSING = "in_passing"  # in a record: the viewer made it while browsing; it may be replaced
+LARGEST_LAYER = 4096  # pixels per side, unless its cells would be smaller than 16
 
 
 class SavedRun(NamedTuple):
-    """A finished run, and the store at its recipe."""
+    """A finished run, and the store of its recipe."""
 
     store: ResultStore
     layer: str
@@ -58,12 +58,12 @@ class ResultStore:
     Parameters
     ----------
     folder
-        The results folder; made when something is written.
+        The results folder; created when something is written.
     folders
-        Where layers are that their names alone do not tell apart, from `layout.net_folders`.
+        Folders of layers whose names alone do not tell them apart, from `layout.net_folders`.
     within
-        The folder within a layer's that holds the images of one recipe, see `of`; empty
-        for the layer's own, where those of its first recipe are.
+        The folder of one recipe within a layer's folder, see `of`; empty for the layer's own, which
+        has the images of its first recipe.
     """
 
     def __init__(
@@ -77,11 +77,11 @@ class ResultStore:
     # -- recipes -----------------------------------------------------------------------------
 
     def of(self, layer: str, recipe: Record) -> ResultStore:
-        """The same store, at the images of one recipe of a layer: where they are, or are to go."""
+        """The store for one recipe of a layer, whether its folder exists yet or not."""
         return self._at(folder_within(self._own_folder(layer), recipe))
 
     def take(self, layer: str, recipe: Record) -> ResultStore:
-        """`of`, to write there: that folder is this recipe's from now on.
+        """Like `of`, for writing: it claims the folder for this recipe.
 
         Raises
         ------
@@ -93,7 +93,7 @@ class ResultStore:
     # -- where things are --------------------------------------------------------------------
 
     def layer_folder(self, layer: str) -> Path:
-        """Where the results of a layer are."""
+        """The folder of a layer's results."""
         return self._own_folder(layer) / self.within
 
     def picture(self, layer: str, unit: UnitName, seed: int, kind: str = BEST_XPM) -> Path:
@@ -122,12 +122,12 @@ class ResultStore:
         recipe: Record,
         is_final: Callable[[Record], bool] = lambda record: True,
     ) -> bool:
-        """Whether the pictures of one run are there, made by this recipe.
+        """Whether the pictures of one run by this recipe exist.
 
         Parameters
         ----------
         is_final
-            Whether what a record says is the last word.
+            Whether the run with that record need not be run again.
         """
         pictures = (self.picture(layer, unit, seed, kind) for kind in KINDS)
         record = read_record(self.record(layer, unit, seed)) or {}
@@ -135,7 +135,7 @@ class ResultStore:
         return same and all(is_whole(path) for path in pictures)
 
     def finished(self, layer: str, unit: UnitName, seeds: Iterable[int], recipe: Record) -> bool:
-        """Whether a unit's montage and the pictures of all its seeds are there, by this recipe."""
+        """Whether a unit's montage and the pictures of all its seeds exist, by this recipe."""
         path = self.montage(layer, unit)
         record = read_record(record_of(path)) or {}
         seeds = list(seeds)
@@ -147,7 +147,7 @@ class ResultStore:
         )
 
     def runs(self, layer: str) -> dict[int, list[int]]:
-        """The units of a layer that have finished runs, in order, each with its seeds."""
+        """The units of a layer with finished runs, in order, and their seeds."""
         found: dict[int, list[int]] = {}
         own = self._own_folder(layer).name
         for path in sorted(self.layer_folder(layer).glob("*.json")):
@@ -164,12 +164,12 @@ class ResultStore:
     def saved_runs(self, layer: str | None = None, recipe: str | None = None) -> list[SavedRun]:
         """Every finished run of one layer or all, in order.
 
-        Unlike `runs` also those of sums, directions and objectives, and of all recipes.
+        Unlike `runs`, it includes runs of sums, directions and objectives, and of all recipes.
 
         Parameters
         ----------
         recipe
-            The name of the recipe of those that are wanted; None for the best that each unit has.
+            The name of the recipe to list; None for the best that each unit has.
         """
         found: list[SavedRun] = []
         for own in self._own_folders(layer):
@@ -185,7 +185,7 @@ class ResultStore:
         return sorted(found, key=numbers_first)
 
     def recipes(self, layer: str | None = None) -> list[str]:
-        """The names of the recipes of which there are finished runs, of one layer or all.
+        """The names of the recipes with finished runs, of one layer or all.
 
         The one that is shown comes first.
         """
@@ -197,10 +197,10 @@ class ResultStore:
         return list(found)
 
     def cell(self, layer: str, unit: UnitName, seed: int) -> Picture:
-        """What a montage shows of one run: its ``best_X``, read from disk.
+        """One run's cell of a montage: its ``best_X``, read from disk.
 
-        Cut to the unit's receptive field, with its contrast stretched, and enlarged where it is
-        small; see `deepvis_caffe.figures.montage.cell_of`.
+        It is cropped to the unit's receptive field, stretched in contrast, and enlarged if small;
+        see `deepvis_caffe.figures.montage.cell_of`.
         """
         picture = read_image(self.picture(layer, unit, seed, BEST_X))
         path = self.record(layer, unit, seed)
@@ -218,15 +218,15 @@ class ResultStore:
         recipe: Record,
         overwrite: bool = False,
     ) -> None:
-        """Make sure that what there is of these units may be replaced.
+        """Check that existing results of these units may be replaced.
 
         Parameters
         ----------
         recipe
-            The recipe of what is going to be written.
+            The recipe of the results to write.
         overwrite
-            Whether results of another net may be replaced. Those that the viewer made in passing
-            always may.
+            Whether results of another net may be replaced. Those that the viewer made while
+            browsing always may.
 
         Raises
         ------
@@ -236,7 +236,7 @@ class ResultStore:
             A result is of another net, and `overwrite` is not set.
         """
         pictures = [self.montage(layer, unit) for unit in units]
-        if any(isinstance(unit, int) for unit in units):  # no other ones are shown there
+        if any(isinstance(unit, int) for unit in units):  # only numbered units are shown there
             pictures.insert(0, self.whole_layer(layer))
         for path in pictures:
             check_picture_owner(path, layer)
@@ -246,7 +246,7 @@ class ResultStore:
         for path in () if overwrite else (*runs, *map(record_of, pictures)):
             record = read_record(path) or {}
             old = record.get("recipe")
-            # What is no recipe of ours is unfinished.
+            # Without a recipe, the result is unfinished.
             if isinstance(old, dict) and old != as_json(recipe) and not record.get(IN_PASSING):
                 raise SettingsError(
                     f"{path.parent} holds other results of layer {layer!r} in the same place "
@@ -262,7 +262,7 @@ class ResultStore:
         recipe: Record,
         overwrite: bool = False,
     ) -> None:
-        """Make sure, before any work, that the results of these units may and can be written.
+        """Check, before any work, that the results of these units may and can be written.
 
         Parameters
         ----------
@@ -272,7 +272,7 @@ class ResultStore:
         Raises
         ------
         ResultsError, SettingsError
-            As `check`; or the folder cannot be written.
+            As for `check`, or the folder cannot be written.
         """
         self.check(layer, units, seeds, recipe, overwrite)
         folder = self.layer_folder(layer)
@@ -296,15 +296,14 @@ class ResultStore:
         pictures
             (H, W, 3) RGB uint8, one for each of `layout.KINDS`.
         record
-            Holds ``"recipe"``. It may hold two rectangles of the net's input, (top, left, bottom,
+            Has ``"recipe"``. It may have two rectangles of the net's input, (top, left, bottom,
             right) in pixels: ``"window"``, the part that the pictures show, and ``"sees"``, the
             unit's receptive field. Layer, unit and seed are added.
 
         Raises
         ------
         ImageError, ResultsError
-            The folder cannot be written, or holds the results of another layer whose name gives
-            the same folder.
+            The folder cannot be written, or has results of another layer with the same folder name.
         """
         path = self.record(layer, unit, seed)
         check_record_layer(path, layer)
@@ -325,15 +324,14 @@ class ResultStore:
         Parameters
         ----------
         record
-            Holds ``"recipe"``; layer, unit and seeds are added.
+            Has ``"recipe"``; layer, unit and seeds are added.
         cells
-            What `cell` would read, by seed, for runs that are still in memory. The others are read
-            from disk, where they must be.
+            The cells of runs that are still in memory, by seed. The others are read from disk.
 
         Raises
         ------
         ResultsError
-            The montage that is there was made by another program.
+            There is a montage that another program made.
         ImageError
             A cell cannot be read, or the montage cannot be written.
         """
@@ -345,12 +343,12 @@ class ResultStore:
         return write_with_record(path, montage(shown), named)
 
     def unfinish(self, layer: str, unit: UnitName, seeds: Collection[int]) -> None:
-        """Mark a unit's montage as unfinished, where it shows runs that are about to be replaced.
+        """Mark a unit's montage as unfinished if it shows runs that are about to be replaced.
 
         Parameters
         ----------
         seeds
-            Those of the runs.
+            The seeds of these runs.
         """
         path = record_of(self.montage(layer, unit))
         record = read_record(path) or {}
@@ -359,7 +357,7 @@ class ResultStore:
             write_record(path, {**record, "recipe": None})
 
     def write_whole_layer(self, layer: str, count: int, recipe: Record) -> Path | None:
-        """Write the picture of a layer from the first seed of each unit that is finished.
+        """Write the picture of a layer from the first seed of each finished unit.
 
         Parameters
         ----------
@@ -371,12 +369,12 @@ class ResultStore:
         Returns
         -------
         Path or None
-            None where no unit is finished.
+            None if no unit is finished.
 
         Raises
         ------
         ResultsError
-            The picture that is there was made by another program.
+            There is a picture that another program made.
         ImageError
             A cell cannot be read, or the picture cannot be written.
         """
@@ -392,7 +390,7 @@ class ResultStore:
                 cells[unit] = shrunk(self.cell(layer, unit, first), largest)
         if not cells:
             return None
-        # Windows at the border are smaller, and all cells of a sprite have one size.
+        # Windows at the border are smaller, but all cells of a sprite have the same size.
         height, width = (max(cell.shape[axis] for cell in cells.values()) for axis in (0, 1))
         cells = {unit: resize_image(cell, height, width) for unit, cell in cells.items()}
         record = {"layer": layer, "count": count, "units": sorted(cells), "recipe": recipe}
@@ -407,7 +405,7 @@ class ResultStore:
         return layout.layer_folder(self.folder, OPTIMIZED, layer, self.folders)
 
     def _own_folders(self, layer: str | None) -> list[Path]:
-        """The own folder of a layer, or of all that there are."""
+        """The folder of one layer, or of all."""
         everything = (self.folder / OPTIMIZED).glob("*")
         return sorted(everything) if layer is None else [self._own_folder(layer)]
 
@@ -428,7 +426,7 @@ class ResultStore:
                 yield SavedRun(store, layer, unit, seed)
 
     def _montage_records(self, layer: str) -> Iterable[tuple[int, Record]]:
-        """The records of all montages of single units; sums and directions have no place here."""
+        """The records of all montages of single units, without sums and directions."""
         own = self._own_folder(layer).name
         for path in sorted(self.layer_folder(layer).glob("*.json")):
             name = layout.parse_file(OPTIMIZED, own, path.name)

@@ -1,8 +1,8 @@
 """Top images of units on disk, with their records: ``(tree, layer, unit) -> files``.
 
-A unit is finished if it has its montage and a record with the montage's recipe. Montages of another
+A unit is finished if it has a montage and a record with the wanted recipe. Montages of another
 program are never replaced, and those made with other parameters only on request.
-`deepvis_caffe.results.layout` says where everything is.
+`deepvis_caffe.results.layout` names the files.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from deepvis_caffe.results.records import (
     write_record,
 )
 
-QUALITY = 85  # of the JPEG of a montage: half the size of 95, and hardly a difference to see
+QUALITY = 85  # of a montage's JPEG: half the size of 95, with hardly a visible difference
 
 
 class TopImageStore:
@@ -31,9 +31,9 @@ class TopImageStore:
     Parameters
     ----------
     folder
-        The results folder; made when something is written.
+        The results folder; created when something is written.
     folders
-        Where layers are that their names alone do not tell apart, from `layout.net_folders`.
+        Folders of layers whose names alone do not tell them apart, from `layout.net_folders`.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class TopImageStore:
         return self._path(tree, layer, layout.TopMontage(unit))
 
     def crop(self, tree: str, layer: str, unit: int, rank: int) -> Path:
-        """One of the montage's pictures by itself; rank 0 is the strongest."""
+        """The file of a single picture of the montage; rank 0 is the strongest."""
         return self._path(tree, layer, layout.TopCrop(unit, rank))
 
     def finished(
@@ -57,12 +57,12 @@ class TopImageStore:
         overwrite: bool = False,
         with_crops: bool = False,
     ) -> bool:
-        """Whether a montage is there, whole, and made by this recipe.
+        """Whether a complete montage by this recipe exists.
 
         Parameters
         ----------
         with_crops
-            Whether its pictures have to be there by themselves, too.
+            Whether each of its pictures must also have a file of its own.
 
         Raises
         ------
@@ -98,12 +98,12 @@ class TopImageStore:
         montage
             (H, W, 3) RGB uint8.
         crops
-            Each of its pictures by itself, strongest first; none to write the montage alone.
+            The montage's pictures, strongest first, to write as single files; empty for none.
         places
-            How many pictures the montage can hold. Crops of an earlier scan that are beyond those
-            of this one are deleted.
+            How many pictures the montage has room for. Single files of an earlier scan beyond
+            `crops` are deleted.
         record
-            Holds ``"layer"``, ``"unit"`` and ``"recipe"``.
+            Has ``"layer"``, ``"unit"`` and ``"recipe"``.
 
         Returns
         -------
@@ -113,8 +113,8 @@ class TopImageStore:
         layer, unit = record["layer"], record["unit"]
         path = self.montage(tree, layer, unit)
         singles = [self.crop(tree, layer, unit, rank) for rank in range(len(crops))]
-        # If the write is cut off, the pictures are known as ours, and as unfinished: by a record
-        # without a recipe where there was a montage before, else by a record without a montage.
+        # After an interruption, the pictures are known as ours and as unfinished: by a record
+        # without a recipe if there was a montage before, or else by a record without a montage.
         before = path.exists()
         write_record(record_of(path), {**record, "recipe": None} if before else record)
         for single, picture in zip(singles, crops, strict=True):
@@ -131,6 +131,6 @@ class TopImageStore:
 
 
 def _images(record: Record) -> int:
-    """How many pictures a montage is made of, each of which is there by itself, too."""
+    """How many pictures a montage shows, according to its record."""
     images = record.get("images")
     return len(images) if isinstance(images, list) else 0

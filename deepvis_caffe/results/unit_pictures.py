@@ -1,4 +1,4 @@
-"""The pictures that a results folder has of some units, to be shown beside other things."""
+"""Pictures of some units in a results folder, to show beside other figures."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ ByUnit = dict[tuple[str, int], Picture]  # by (layer, unit)
 
 
 class UnitPictures(NamedTuple):
-    """What a folder has of some units: pictures (H, W, 3) RGB uint8 by (layer, unit).
+    """Pictures of some units, (H, W, 3) RGB uint8, by (layer, unit).
 
     Attributes
     ----------
     optimized
-        The optimized image of each unit that has one, of its first seed by its best recipe.
+        The optimized image of each unit that has one: its first seed by its best recipe.
     top
-        The montage of the top images of each unit that has one.
+        The montage of top images of each unit that has one.
     """
 
     optimized: ByUnit
@@ -44,11 +44,11 @@ def read_unit_pictures(
     Parameters
     ----------
     folder
-        The results folder; it need not be there.
+        The results folder; it need not exist.
     units
-        (layer, unit) each.
+        Pairs of layer and unit.
     folders
-        Where layers are that their names alone do not tell apart, from `layout.net_folders`.
+        Folders of layers whose names alone do not tell them apart, from `layout.net_folders`.
     """
     found = UnitPictures({}, {})
     layers: dict[str, LayerFolder] = {}

@@ -1,6 +1,6 @@
-"""Which model, how to feed it, and where results go: one frozen object, from one Python file.
+"""The settings: the model, its input, where results go. One frozen object, from one Python file.
 
-`Settings` holds and checks the values; `load_settings` finds the file and reads it.
+`Settings` validates and holds the values; `load_settings` finds and reads the file.
 """
 
 from deepvis_caffe.settings.fields import Settings

@@ -1,7 +1,7 @@
 """Settings of the Deep Visualization Toolbox (DVT): ``{its names: values} -> {our names: values}``.
 
-A `settings_local.py` that was written for DVT loads as it is. What has no meaning here (window
-panes, fonts, sleeps, the path of its patched Caffe) is named once in a warning and left alone.
+A `settings_local.py` written for DVT loads as it is. Settings without a meaning here (window panes,
+fonts, sleeps, the path of its patched Caffe) are ignored, and listed in one warning.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ RENAMED = {
 PRETTY_NAME = "caffevis_layer_pretty_name_fn"
 SWITCHES = ("caffevis_mode_gpu", "caffevis_gpu_id", "static_file_stretch_mode")
 SOURCES = ("input_updater_capture_device", "static_files_dir")  # the camera, then the files
-INPUT_IMAGES = "input_images"  # in DVT's folder: the files where the settings name none
+INPUT_IMAGES = "input_images"  # in DVT's folder: its default for the files
 NAME = re.compile(r"""\b(?:name|top)\s*:\s*(["'])(.*?)\1""")  # in a prototxt
 
 
@@ -47,18 +47,18 @@ def translate(
     Parameters
     ----------
     names
-        What the file assigns. Our own names may stand beside DVT's, and win over them.
+        What the file assigns. Our own names may be used beside DVT's, and take precedence.
     known
         Our own names.
     folder
-        What ``%DVT_ROOT%`` stands for: the folder of the settings file, as in DVT.
+        What ``%DVT_ROOT%`` stands for: the settings file's folder, as in DVT.
 
     Returns
     -------
     values
         By our names.
     unused
-        Names that mean nothing here, in the file's order.
+        Names without a meaning here, in the file's order.
     """
     values: dict[str, Any] = {
         ours: _rooted(names[theirs], folder) for theirs, ours in RENAMED.items() if theirs in names
@@ -84,15 +84,15 @@ def translate(
 def _device(gpu: bool, index: Any) -> str:
     if not gpu:
         return "cpu"
-    # True was DVT's default, so without a number it asks for a GPU only where there is one.
+    # True was DVT's default, so without a number it means: a GPU if there is one.
     return "auto" if index is None else f"cuda:{index}"
 
 
 def _shorter(pretty: Callable[[str], Any], prototxt: Path) -> dict[str, str]:
-    """What the file's function calls the layers of the net: once for each, now."""
+    """The short names that the file's function gives to the net's layers."""
     try:
         text = read_file(prototxt, PROTOTXT).decode(errors="replace")
-    except OSError:  # whoever loads the net says so
+    except OSError:  # loading the net reports it
         return {}
     found = {}
     for name in dict.fromkeys(match[2] for match in NAME.finditer(text)):

@@ -1,8 +1,7 @@
 """The settings themselves: names, types, defaults, and what each one means.
 
-The command line makes a flag of each field, and `settings_local.py.template` shows each one, so a
-field's description here is what a user reads in both places. Every field takes a string too, as a
-flag gives it.
+Each field is also a flag of the command line and an entry of `settings_local.py.template`; both
+show its description. Every field also accepts a string, as a flag passes it.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ PRESET_NAME = r"[A-Za-z][\w.-]*"
 
 
 def _parse_numbers(value: Any) -> Any:
-    """``"104,117,123"``, brackets allowed, as a tuple; anything else as it is."""
+    """``"104,117,123"``, with or without brackets, as a tuple; anything else unchanged."""
     if hasattr(value, "ravel"):  # an array
         return tuple(value.ravel().tolist())
     if isinstance(value, range):
@@ -61,13 +60,13 @@ def _parse_numbers(value: Any) -> Any:
 
 
 def _parse_mean(value: Any) -> Any:
-    """As `_parse_numbers`, and one number is that of every channel."""
+    """Like `_parse_numbers`; a single number holds for every channel."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return (value,) if number else _parse_numbers(value)
 
 
 def _check_length(value: Any, levels: int = 3) -> None:
-    """Refuse what holds very many values, each of which may take a hundred bytes and a message."""
+    """Reject very large values: each element may take a hundred bytes and an error message."""
     if hasattr(value, "__next__"):
         raise ValueError("it should be a list or a tuple, and not an iterator")
     if isinstance(value, str | bytes):
@@ -84,7 +83,7 @@ def _check_length(value: Any, levels: int = 3) -> None:
 
 
 def _parse_size(value: Any) -> Any:
-    """``"256,320"`` as a tuple, and one number as both of its sides; anything else as it is."""
+    """``"256,320"`` as a tuple, and one number as both sides; anything else unchanged."""
     if isinstance(value, int):
         return value, value
     value = _parse_numbers(value)
@@ -92,7 +91,7 @@ def _parse_size(value: Any) -> Any:
 
 
 def _parse_shapes(value: Any) -> Any:
-    """``"data:1,3,227,227;info:1,8"`` as a mapping; without names as one shape."""
+    """``"data:1,3,227,227;info:1,8"`` as a mapping; without names, one shape."""
     if not isinstance(value, str) or ":" not in value:
         return _parse_numbers(value)
     named = (part.partition(":") for part in value.split(";") if part.strip())
@@ -100,14 +99,14 @@ def _parse_shapes(value: Any) -> Any:
 
 
 def _parse_names(value: Any) -> Any:
-    """``"deploy,val"`` as a tuple, None as an empty one; anything else as it is."""
+    """``"deploy,val"`` as a tuple, None as an empty one; anything else unchanged."""
     if not isinstance(value, str):
         return () if value is None else value
     return tuple(part.strip() for part in value.strip(" ()[]").split(",") if part.strip())
 
 
 def _parse_inputs(value: Any) -> Any:
-    """``"mask:1;other:image;more:x.npy"`` as a mapping, None as none; anything else as it is."""
+    """``"mask:1;other:image;more:x.npy"`` as a mapping, None as an empty one; else unchanged."""
     if not isinstance(value, str):
         return {} if value is None else value
     named = (part.partition(":") for part in value.split(";") if part.strip())
@@ -123,7 +122,7 @@ def _parse_inputs(value: Any) -> Any:
 
 
 def _parse_layers(value: Any) -> Any:
-    """``"pool1:conv1;prob:fc8"`` as a mapping, None as none; anything else as it is."""
+    """``"pool1:conv1;prob:fc8"`` as a mapping, None as an empty one; anything else unchanged."""
     if not isinstance(value, str):
         return {} if value is None else value
     named = [part.partition(":") for part in value.split(";") if part.strip()]
@@ -133,7 +132,7 @@ def _parse_layers(value: Any) -> Any:
 
 
 def _parse_count(value: Any) -> Any:
-    # Pydantic strips leading zeros, and reads "0-4" as -4.
+    # Pydantic strips leading zeros, and so reads "0-4" as -4.
     if isinstance(value, str) and not re.fullmatch(r"[+-]?\d+", value.strip()):
         raise ValueError("it should be one whole number, a count and not a list or range")
     return value
@@ -161,7 +160,7 @@ def _check_device(value: str) -> str:
 
 
 def _parse_source(value: Any) -> Any:
-    """A camera's number, and several sources, as the text that a flag would have."""
+    """A camera number or several sources as the string that a flag would pass."""
     if isinstance(value, str) and (wrong := control_characters(value)):
         raise ValueError(wrong)
     if isinstance(value, list | tuple):
@@ -183,7 +182,7 @@ def _parse_path(value: Any) -> Any:
     try:
         return Path(value).expanduser()
     except RuntimeError as error:
-        raise ValueError(f"it begins with the home folder of nobody known here: {error}") from None
+        raise ValueError(f"it begins with the home folder of an unknown user: {error}") from None
 
 
 Location = Annotated[Path, BeforeValidator(_parse_path)]
@@ -206,12 +205,12 @@ def _setting(group: str, default: Any, description: str, **limits: Any) -> Any:
 
 
 def _lower(reason: str) -> str:
-    """A sentence of pydantic's within one of ours; a path in one of ours stays as it is."""
+    """A message of pydantic's in lower case; one of ours with a path (a backslash) unchanged."""
     return reason if "\\" in reason else reason.lower()
 
 
 def _shown(value: Any) -> str:
-    """A value of any type for a message; one that is long is cut, and not all of it written."""
+    """A value of any type for a message; a long one is shortened without writing all of it."""
     short = reprlib.Repr()
     short.maxstring = short.maxother = 200
     short.maxtuple = short.maxlist = 12
@@ -219,24 +218,24 @@ def _shown(value: Any) -> str:
 
 
 class BadSettingError(SettingsError):
-    """One setting is unknown, or its value does not fit.
+    """One setting is unknown, or its value is invalid.
 
     Attributes
     ----------
     name
-        The setting, so that whoever knows where it was written can say so.
+        The setting, so that a caller can add where it was set.
     """
 
     def __init__(self, name: str, message: str) -> None:
         self.name = name
         super().__init__(message)
 
-    def __reduce__(self) -> tuple[Any, ...]:  # from worker processes it comes pickled
+    def __reduce__(self) -> tuple[Any, ...]:  # worker processes pickle it
         return type(self), (self.name, *self.args), self.__dict__
 
 
 class Settings(BaseModel):
-    """What to run and how, checked once and never changed after.
+    """What to run and how: validated once, then immutable.
 
     Parameters
     ----------
@@ -246,7 +245,7 @@ class Settings(BaseModel):
     Raises
     ------
     SettingsError
-        An unknown name (the message holds the nearest known one) or a value that does not fit.
+        An unknown name (the message suggests the nearest known one) or an invalid value.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -272,20 +271,20 @@ class Settings(BaseModel):
         MODEL,
         None,
         "CPU threads that each process computes with. If not set, OMP_NUM_THREADS, or one for each "
-        "core that is its share.",
+        "core of its share.",
         ge=1,
     )
     precision: Literal["float32", "bfloat16", "auto"] = _setting(
         MODEL,
         "float32",
-        "Type that the torch engine computes in: float32, bfloat16 (8 bits of precision in place "
-        "of 24, at half the memory), or auto (bfloat16 where it is faster).",
+        "Data type of the torch engine: float32, bfloat16 (8 bits of precision instead of 24, and "
+        "half the memory), or auto (bfloat16 where it is faster).",
     )
     mean: Mean | None = _setting(
         MODEL,
         None,
         "Mean that was subtracted from each training image: one value per channel in the net's "
-        "channel order (usually BGR), as (104, 117, 123) for most nets of ImageNet; or a .npy or "
+        "channel order (usually BGR), such as (104, 117, 123) for most ImageNet nets; or a .npy or "
         ".binaryproto file. If not set, the mean is read from the transform_param of a train_val "
         "prototxt, if it has one.",
     )
@@ -312,22 +311,22 @@ class Settings(BaseModel):
     picture_channels: Integers | None = _setting(
         MODEL,
         None,
-        "Channels of the input that make its picture, counted from 0: three are red, green and "
-        "blue; of any other number, the mean is shown in gray. For inputs that are not gray or "
+        "Channels of the input that form its picture, counted from 0: three are red, green and "
+        "blue; any other number is averaged and shown in gray. For inputs that are not gray or "
         "RGB. If not set, the first three.",
     )
     input_shape: Shapes | None = _setting(
         MODEL,
         None,
-        "Input shape N,C,H,W, if neither the prototxt nor the weights tell it, or to override it. "
+        "Input shape N,C,H,W, if neither the prototxt nor the weights determine it, or to override "
+        "it. "
         "For several inputs, one shape per blob (as a flag: data:1,3,227,227;other:1,8).",
     )
     stages: Names = _setting(
         MODEL,
         (),
-        "Stages to set, where the layers of the prototxt belong to stages, as in NVIDIA DIGITS' "
-        "all-in-one files: for example deploy. If none is set, deploy is, if there is such a "
-        "stage.",
+        "Stages to enable, if layers of the prototxt belong to stages, as in NVIDIA DIGITS' "
+        "all-in-one files: for example deploy. If not set, deploy, if there is such a stage.",
     )
     python_layers: Names = _setting(
         MODEL,
@@ -339,7 +338,7 @@ class Settings(BaseModel):
     image_input: str | None = _setting(
         MODEL,
         None,
-        "Input that holds the image, for nets of several inputs. If not set, the first one that "
+        "Input that takes the image, for nets with several inputs. If not set, the first one that "
         "has the shape of an image.",
     )
     inputs: Inputs = _setting(
@@ -356,7 +355,7 @@ class Settings(BaseModel):
         None,
         "Size (height, width) to which images are resized before their center is cut out, as by "
         "Caffe's data layers: 256,256 for a net of 227 x 227. If not set, that of a train_val "
-        "file's own data layer or mean file; where they tell none, nothing is cut.",
+        "file's own data layer or mean file; if there is none, nothing is cut.",
     )
     labels: Location | None = _setting(
         MODEL,
@@ -412,18 +411,19 @@ class Settings(BaseModel):
     image_root: Location | None = _setting(
         DATASET,
         None,
-        "Folder where the paths in a list of images start. If not set, the list's own folder.",
+        "Folder that the paths in a list of images are relative to. If not set, the list's own.",
     )
     hdf5_dataset: str | None = _setting(
         DATASET,
         None,
-        "Name of the images in HDF5 files. If not set, `data`, or else the first one of four axes.",
+        "Dataset of the images in HDF5 files. If not set, `data`, or else the first one with four "
+        "axes.",
     )
     max_megapixels: float = _setting(
         DATASET,
         MEGAPIXELS,
-        "Largest image that is read, in millions of pixels (height times width). A scan leaves "
-        "larger ones out and counts them; a single one is an error.",
+        "Largest image that is read, in millions of pixels (height times width). A scan skips "
+        "larger ones and counts them; a single one is an error.",
         gt=0,
         le=LARGEST_MEGAPIXELS,
     )
@@ -465,9 +465,9 @@ class Settings(BaseModel):
     pictures_from: Layers = _setting(
         VIEWER,
         {},
-        "Layers whose units show the pictures of another layer's units in viewer and gallery, "
-        "where they have none of their own (as a flag: prob:fc8;pool1:conv1). Units of "
-        "concatenations, rectifiers and poolings do so without being named.",
+        "Layers whose units, if they have no pictures of their own, show those of another layer's "
+        "units in viewer and gallery (as a flag: prob:fc8;pool1:conv1). Units of concatenation, "
+        "ReLU and pooling layers do so without being listed.",
     )
     layer_names: Layers = _setting(
         VIEWER,
@@ -499,7 +499,7 @@ class Settings(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _none(cls, value: Any, info: ValidationInfo) -> Any:
-        """Let a flag say `none`; refuse what is too long to look at."""
+        """Turn the `none` of a flag into None; reject values that are too long."""
         _check_length(value)
         if isinstance(value, tuple) and len(value) == 1 and info.field_name not in SEVERAL:
             raise ValueError(ONE_COMMA)

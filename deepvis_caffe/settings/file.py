@@ -1,8 +1,8 @@
-"""The settings file: finding it, reading it, and a template to start from.
+"""The settings file: finding it, reading it, and a template for it.
 
-It is a Python module, run in a namespace of its own. Names that it assigns are settings. Names that
-begin with an underscore, imported modules and functions are the file's own business. Other names
-are ignored with a warning, unless they nearly match a setting's: those are errors.
+It is a Python module, run in its own namespace. Names that it assigns are settings; names that
+begin with an underscore, imported modules and functions are left to the file. Unknown names are
+ignored with a warning, unless they nearly match a setting: those are errors.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ def find_settings_file(path: str | os.PathLike[str] | None = None) -> Path | Non
     Returns
     -------
     Path or None
-        Absolute. None where no file is named and the current folder has none.
+        An absolute path; None if no file is named and the current folder has none.
 
     Raises
     ------
     SettingsError
-        A file is named and does not exist.
+        The named file does not exist.
     """
     named = path or os.environ.get(VARIABLE)
     source = "--settings" if path else f"${VARIABLE}"
@@ -81,23 +81,23 @@ def load_settings(
     Parameters
     ----------
     path
-        The file; None for the one that :func:`find_settings_file` finds. Relative paths in it start
-        at its folder.
+        The file; None for the one that :func:`find_settings_file` finds. Relative paths in it are
+        relative to its folder.
     overrides
-        Settings by name, which win over the file's. Relative paths here start at the current
-        folder.
+        Settings by name, which take precedence over the file's. Relative paths here are relative to
+        the current folder.
 
     Raises
     ------
     SettingsError
-        The file is missing or fails, or a setting is unknown or has a value that does not fit. The
-        message names the file and line, or the flag.
+        The file is missing or fails, or a setting is unknown or has an invalid value. The message
+        names the file and line, or the flag.
     """
     found = find_settings_file(path)
     if found is None:
         settings = Settings()
     else:
-        # It runs the user's own code, whose values may be of any type.
+        # It runs the user's code, which may assign values of any type.
         with boundary(SettingsError, str(found)):
             settings = _read(found)
     if not overrides:
@@ -110,7 +110,7 @@ def load_settings(
 
 
 def template_text() -> str:
-    """The text of a settings file: each setting's meaning, and its default or an example."""
+    """The text of a settings file: each setting's description, and its default or an example."""
     parts = [HEAD]
     for name, field in Settings.model_fields.items():
         value = EXAMPLES.get(name, field.default)
@@ -129,7 +129,7 @@ def template_text() -> str:
 
 def _read(path: Path) -> Settings:
     source = _source(path)
-    names = _run(path, source)
+    names, tree = _run(path, source)
     if is_dvt(names):
         names, unused = translate(names, Settings.model_fields, path.parent)
         if unused:
@@ -152,7 +152,7 @@ def _read(path: Path) -> Settings:
     try:
         settings = Settings(**{name: names[name] for name in names if name not in ignored})
     except BadSettingError as error:
-        line = _line_of(source, error.name)
+        line = _line_of(tree, error.name)
         hint = (
             ""
             if error.name in Settings.model_fields
@@ -176,19 +176,19 @@ def _read(path: Path) -> Settings:
 
 
 def _beside(path: Path, source: str) -> str:
-    """One of the viewer's sources; a file or folder is looked for beside the settings file."""
+    """One of the viewer's sources; a file or folder beside the settings file takes precedence."""
     beside = path.parent / source.strip()
     return str(beside) if exists(beside) else source.strip()
 
 
 def _without_backslashes(path: Path) -> Path:
-    """A path that was written on Windows, where only its other form is there."""
+    """A path with slashes for backslashes, if only that one exists."""
     other = Path(str(path).replace("\\", "/"))
     return other if exists(other) and not exists(path) else path
 
 
 def _source(path: Path) -> str:
-    """The text of the file, in the encoding that it names or else seems to have."""
+    """The text of the file, in the encoding that it declares or that is guessed."""
     with boundary(SettingsError, f"cannot read the settings {path}"):
         data = read_file(path, SETTINGS)
     named = re.match(rb"(?:.*\n)?[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)", data)  # PEP 263
@@ -198,7 +198,9 @@ def _source(path: Path) -> str:
     encoding = encoding_of(data)
     text = data.decode(encoding, errors="replace")
     if not is_text(text):
-        raise SettingsError(f"the settings {path} are no text file; {EXAMPLE} is a line of one")
+        raise SettingsError(
+            f"the settings file {path} is not a text file; {EXAMPLE} is a line of one"
+        )
     if encoding in GUESSES:
         log.warning(
             "%s is not saved as UTF-8, and is read as %s; save it as UTF-8 if names in it come out "
@@ -209,12 +211,13 @@ def _source(path: Path) -> str:
     return text
 
 
-def _run(path: Path, source: str) -> dict[str, Any]:
-    """Run the file, and return the names that it assigns."""
+def _run(path: Path, source: str) -> tuple[dict[str, Any], ast.Module]:
+    """Run the file, and return the names that it assigns, and its syntax tree."""
     lines = source.splitlines()
     names: dict[str, Any] = {"__name__": "settings_local", "__file__": str(path)}
     try:
-        exec(compile(source, str(path), "exec", dont_inherit=True), names)
+        tree = ast.parse(source, str(path))  # once: Python warns of its escapes each time
+        exec(compile(tree, str(path), "exec", dont_inherit=True), names)
     except SyntaxError as error:
         hint = syntax_hint(error)
         raise SettingsError(_with_hint(path, error.lineno, error.msg, hint)) from error
@@ -229,12 +232,12 @@ def _run(path: Path, source: str) -> dict[str, Any]:
         )
         what = f"{type(error).__name__}: {shortened(str(error), 1000)}"
         raise SettingsError(_with_hint(path, number, what, hint)) from error
-    for node in ast.parse(source).body:
+    for node in tree.body:
         if isinstance(node, ast.AnnAssign) and node.value is None:
             name = ast.unparse(node.target)
             if name in Settings.model_fields:  # name: "value"
                 raise SettingsError(_with_hint(path, node.lineno, f"{name} is not set", ONE_EQUALS))
-    return {name: value for name, value in names.items() if _is_setting(name, value)}
+    return {name: value for name, value in names.items() if _is_setting(name, value)}, tree
 
 
 def _with_hint(path: Path, line: int | None, what: str, hint: str) -> str:
@@ -250,13 +253,12 @@ def _is_setting(name: str, value: Any) -> bool:
 
 
 def _is_meant(name: str) -> bool:
-    """Whether a name is a setting's, or so close to one that it must be a typo."""
+    """Whether a name is a setting, or so close to one that it must be a typo."""
     return bool(difflib.get_close_matches(name.lower(), Settings.model_fields, n=1, cutoff=0.7))
 
 
-def _line_of(source: str, name: str) -> int | None:
-    """The line on which the file assigns `name` last."""
-    tree = ast.parse(source)
+def _line_of(tree: ast.Module, name: str) -> int | None:
+    """The last line on which the file assigns `name`."""
     lines = [
         node.lineno
         for node in ast.walk(tree)

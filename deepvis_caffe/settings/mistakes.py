@@ -1,6 +1,6 @@
-"""What a settings file gets wrong, in words: ``error -> hint``, empty where there is none.
+"""Hints for common mistakes in a settings file: ``error -> hint``, or an empty string.
 
-The file is Python, and its writers need not know Python. What they write most is paths.
+The file is Python, but its authors may not know Python. Most of what they write is paths.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CONSTANTS = {"none": "None", "null": "None", "nil": "None", "true": "True", "fal
 UNQUOTED = re.compile(r"\s*\w+\s*[=:]\s*[^\s\"'(\[{#][^\"']*")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
-# What other programs, and people, call a setting.
+# What other programs and people call our settings.
 OTHER_WORDS = {
     "caffemodel": "weights",
     "network_weights": "weights",
@@ -51,11 +51,14 @@ OTHER_WORDS = {
 
 
 def syntax_hint(error: SyntaxError) -> str:
-    """What to do about a file that is no Python."""
+    """A hint for a file that is not valid Python."""
     line, reason = error.text or "", error.msg
     if "unicodeescape" in reason or ("unterminated" in reason and "\\" in line):
         return BACKSLASHES
     if "invalid character" in reason or "non-printable character" in reason:
+        return PLAIN_CHARACTERS
+    follows = line[error.offset or 0 :][:1]
+    if "invalid decimal literal" in reason and not follows.isascii():  # Python 3.10's words
         return PLAIN_CHARACTERS
     if "print" in line:
         return "Python 2's print needs parentheses here"
@@ -63,7 +66,7 @@ def syntax_hint(error: SyntaxError) -> str:
 
 
 def name_hint(name: str, line: str, known: Collection[str]) -> str:
-    """What to do about a name that the file uses and that is nothing.
+    """A hint for a name that the file uses but does not define.
 
     Parameters
     ----------
@@ -80,7 +83,7 @@ def name_hint(name: str, line: str, known: Collection[str]) -> str:
 
 
 def control_characters(text: str) -> str:
-    """What is wrong with a path that a backslash has changed; empty where nothing is."""
+    """What is wrong with a path that a backslash has changed; empty if nothing is."""
     found = CONTROL.search(text)
     if found is None:
         return ""
@@ -89,12 +92,12 @@ def control_characters(text: str) -> str:
 
 
 def other_words(names: Collection[str], assigned: Collection[str]) -> str:
-    """Which settings may be meant by names that are none: ``"; did you mean weights (by net)?"``.
+    """The settings that unknown names may stand for: ``"; did you mean weights (by net)?"``.
 
     Parameters
     ----------
     assigned
-        The settings that the file has, which it need not have twice.
+        The settings that the file has already, which are not suggested.
     """
     found = {name: OTHER_WORDS.get(name.lower()) for name in names}
     meant = [f"{ours} (by {name})" for name, ours in found.items() if ours and ours not in assigned]

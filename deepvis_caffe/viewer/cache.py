@@ -1,4 +1,4 @@
-"""Caches with bounds: by a number of bytes, and by the identity of an object."""
+"""Bounded caches: LRU by size in bytes, and keyed by the identity of objects."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class Recent(Generic[K, V]):
-    """A mapping that drops what was used longest ago once it holds too many bytes.
+class LruCache(Generic[K, V]):
+    """An LRU cache bounded by the total size of its values.
 
-    The newest item is kept, whatever its size. Not safe for several threads at once.
+    The newest item is always kept, whatever its size. Not thread-safe.
 
     Parameters
     ----------
     most
-        Bytes.
+        The bound, bytes.
     """
 
     def __init__(self, most: int) -> None:
@@ -26,14 +26,14 @@ class Recent(Generic[K, V]):
         self._items: OrderedDict[K, tuple[V, int]] = OrderedDict()
 
     def put(self, key: K, value: V, size: int) -> None:
-        """Keep a value of `size` bytes, in place of what the key had."""
+        """Store a value of `size` bytes, replacing the key's previous one."""
         self._held += size - self._items.pop(key, (None, 0))[1]
         self._items[key] = value, size
         while self._held > self._most and len(self._items) > 1:
             self._held -= self._items.popitem(last=False)[1][1]
 
     def get(self, key: K) -> V | None:
-        """The value, which counts as used now; None where it is not held."""
+        """The value, which becomes the most recently used; None if not cached."""
         if key not in self._items:
             return None
         self._items.move_to_end(key)
@@ -50,12 +50,12 @@ T = TypeVar("T")
 
 
 class ByIdentity(Generic[T]):
-    """Keeps the last results computed from objects that nobody changes.
+    """Caches results computed from objects that must not be modified, keyed by identity.
 
     Parameters
     ----------
     most
-        How many results are kept.
+        How many results are kept; the oldest are dropped.
     """
 
     def __init__(self, most: int) -> None:
@@ -63,13 +63,13 @@ class ByIdentity(Generic[T]):
         self._made: OrderedDict[tuple[int, Hashable], tuple[object, T]] = OrderedDict()
 
     def get(self, thing: object, key: Hashable, make: Callable[[], T]) -> T:
-        """The result for an object and a key; computed now if it is not kept."""
+        """The result for an object and a key; computed by `make` if not cached."""
         place = (id(thing), key)
         found = self._made.get(place)
         if found is not None:
             return found[1]
         made = make()
-        self._made[place] = (thing, made)  # with the object: while it lives, no other has its id
+        self._made[place] = (thing, made)  # keeps the object alive, so its id stays unique
         while len(self._made) > self._most:
             self._made.popitem(last=False)
         return made

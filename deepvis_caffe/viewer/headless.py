@@ -10,7 +10,7 @@ from deepvis_caffe.errors import ViewerError
 from deepvis_caffe.image import Picture, write_image
 from deepvis_caffe.viewer.session import Session
 
-LONGEST = 120.0  # seconds that one picture may take
+LONGEST = 120.0  # seconds; timeout of one picture
 
 
 def run_headless(
@@ -18,7 +18,7 @@ def run_headless(
 ) -> list[Path]:
     """Write what the window would show for each of the next `frames` frames of the source.
 
-    A camera or video gives one picture for each new frame; images are stepped through one by one.
+    For a camera or video, one picture is written per new frame; images are stepped through.
 
     Returns
     -------
@@ -28,7 +28,7 @@ def run_headless(
     Raises
     ------
     ViewerError
-        No picture came within two minutes; the message is that of the source or the net.
+        There was no picture within two minutes; the message is from the source or the net.
     """
     written: list[Path] = []
     last = -1
@@ -43,14 +43,14 @@ def run_headless(
 
 
 def _wait(session: Session, last: int) -> tuple[int, Picture]:
-    """Wait until another frame than `last` is on the picture, whole; its number and the picture."""
+    """Wait for a complete picture of a frame other than `last`; return frame number and picture."""
     until = time.monotonic() + LONGEST
     while time.monotonic() < until:
         session.wake.wait(0.05)
         session.draw()
         if session.settled and not session.reading:
-            # With all that was read since. A live source may have gone on, too: the number is that
-            # of this picture, or the next wait would take the same frame for another.
+            # Redraw with what was read meanwhile. A live source may have advanced, too, so take the
+            # number of this picture, or the next wait would mistake the same frame for a new one.
             _, picture = session.draw()
             shown = session.shown
             if session.settled and shown is not None and shown != last:

@@ -1,4 +1,4 @@
-"""The threads and stores of one viewer: made, started, asked and ended together."""
+"""The threads and stores of one viewer: created, started, queried and closed together."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from deepvis_caffe.attribution.attribute import METHODS
 from deepvis_caffe.engines.base import Net
+from deepvis_caffe.engines.detections import detector
 from deepvis_caffe.image import Picture
 from deepvis_caffe.limits import MEGAPIXELS
 from deepvis_caffe.model.same_units import same_units
@@ -41,41 +42,43 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class Parts:
-    """What a session works with.
+    """Everything that a session works with.
 
     Parameters
     ----------
     net
-        Loaded, if it is not yet, and from then on used by the worker's thread alone.
+        Loaded on the worker thread if necessary, and used on that thread only from then on.
     sources
-        Where frames come from, at least one.
+        Sources of frames, at least one.
     results
         The results folder.
     synthesis
-        How images of units are optimized, if they are.
+        How to optimize images of units; None to make none.
     compute
-        What the worker computes, ``(frame, request) -> result``; by default, `net` does.
+        The worker's function, ``(frame, request) -> result``; by default, it runs `net`.
     box_score
-        A box that a detector finds is shown if it scores higher.
+        A detector's box is shown if its score is higher.
     megapixels
         The largest image that is read from a visitor's file.
     pictures_from
-        By layer another one, whose units' pictures are shown where its own have none.
+        Maps a layer to another one, whose units' pictures stand in for missing ones.
     layer_names
-        By layer what the list of layers calls it.
+        Display names in the list of layers, by layer.
 
     Attributes
     ----------
     scene, preprocessor
-        Of the net.
+        Those of the net.
     frames, results
-        Slots with the newest frame and the newest result.
+        Latest-value slots of frames and results.
     player, library, correlations, worker
         The threads.
+    loading
+        Whether the net is still being loaded.
     channels, megapixels
-        Of the net's input, and of the largest image that is read from a visitor's file.
+        Channels of the net's input, and the largest image that is read from a visitor's file.
     folder
-        Where screenshots and videos go.
+        The folder for screenshots and videos.
     """
 
     def __init__(
@@ -114,13 +117,16 @@ class Parts:
         if compute is None:
             own = Compute(net, self.scene)
             compute, self._finish = own, own.finish
-        self.worker = Worker(compute, self.results, lambda: self._changed(), self._idle, net.loaded)
+        self.loading = True
+        self.worker = Worker(
+            compute, self.results, lambda: self._changed(), self._idle, partial(self._load, net)
+        )
         for source in sources:
             source.channels = self.channels
         self.player = Player(sources, self._show)
 
     def start(self, changed: Callable[[], None]) -> None:
-        """Start every thread. `changed` is called whenever there may be something new to show."""
+        """Start all threads. `changed` is called whenever there may be something new to show."""
         self._changed = changed
         self.library.start()
         self.correlations.start()
@@ -128,14 +134,14 @@ class Parts:
         self.player.start()
 
     def push(self, picture: Picture, name: str) -> None:
-        """Make a picture from outside the input, until another source is chosen."""
+        """Make a picture from a front end the input, until another source is chosen."""
         if self._pushed is None:
             self._pushed = Pushed(name)
             self.player.select(self._pushed)
         self._pushed.push(picture)
 
     def end_push(self) -> None:
-        """Give the input back to what it was before the first `push`."""
+        """Return to the source that was read before the first `push`."""
         if self._pushed is not None:
             self.player.drop(self._pushed)
             self._pushed = None
@@ -146,10 +152,10 @@ class Parts:
         return self._synthesis is not None
 
     def request(self, state: State, drivers: UnitDrivers | None = None) -> None:
-        """Ask the threads for everything that a state shows, with the drivers that are shown.
+        """Request everything that a state shows, including the given drivers, from the threads.
 
-        This is the only place that asks; everything else reads what is known by now. It is called
-        for every frame, and costs next to nothing where nothing is missing.
+        This is the only place that sends requests; everything else reads what is known so far. It
+        is called for every frame, and costs next to nothing if nothing is missing.
         """
         entry = self.scene.entries[state.layer]
         self.worker.request(request_of(state, self.scene))
@@ -166,19 +172,24 @@ class Parts:
             self.worker.nudge()
 
     def close(self, timeout: float | None = None) -> bool:
-        """End every thread; whether all of them ended in time.
+        """End all threads; return whether all ended in time.
 
         Parameters
         ----------
         timeout
-            Seconds that each may take to finish its current work; None is each one's own default.
+            Seconds that each may take to finish its current work; None for each one's default.
         """
         threads = (self.player, self.worker, self.library, self.correlations)
         ended = [one.close() if timeout is None else one.close(timeout) for one in threads]
         return all(ended)
 
+    def _load(self, net: Net) -> None:
+        net.loaded()
+        self.loading = False
+        self._changed()
+
     def _idle(self, between: Pause) -> bool:
-        """The worker's idle work: what is shown comes before what may be looked at later."""
+        """The worker's idle work: pending attributions first, then synthesis."""
         finished = self._finish(between)
         if finished is not None:
             self.results.put(finished)
@@ -193,12 +204,12 @@ class Parts:
 
 
 def scene_of(net: Net, box_score: float = Scene.box_score) -> Scene:
-    """What there is to look at in a net.
+    """The scene of a net.
 
     Raises
     ------
     ImageError
-        Its first input holds no pictures.
+        Its first input is not an image input.
     EngineError
         It has no layers to show, or cannot run with batch size 1.
     """
@@ -212,6 +223,7 @@ def scene_of(net: Net, box_score: float = Scene.box_score) -> Scene:
         engine=f"{net.engine}, {net.device}",
         input_size=net.preprocessor.shape[1:],
         box_score=box_score,
+        finds_boxes=detector(net) is not None,
         opaque=opaque_blobs(net, entries, shapes),
         methods=tuple(name for name in OTHER_METHODS if name not in why_not),
         left_out=_left_out(why_not),

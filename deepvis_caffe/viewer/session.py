@@ -1,15 +1,16 @@
 """The viewer behind every front end: keys and mouse in, pictures out.
 
-It is called from one thread, and never waits for the net, a camera or a disk. Those have threads of
-their own; their results are taken when the next picture is drawn.
+It is called from one thread and never blocks on the net, a camera or a disk. Those have threads of
+their own, whose results are picked up at the next redraw.
 """
 
 from __future__ import annotations
 
+import shlex
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from deepvis_caffe.errors import DeepVisError
 from deepvis_caffe.image import Picture
 from deepvis_caffe.image_channels import read_channels
+from deepvis_caffe.results.recipes import BEST
 from deepvis_caffe.viewer.disk.recorder import Recorder
 from deepvis_caffe.viewer.panes.enlarged import zooms
 from deepvis_caffe.viewer.panes.layers import first_row
@@ -34,6 +36,7 @@ from deepvis_caffe.viewer.state.actions import (
     follow,
     help_table,
     next_zoom,
+    why_unseen,
     zoom_to,
 )
 from deepvis_caffe.viewer.state.mouse import Hit, MouseKind, click, mouse_help, wheel
@@ -48,8 +51,8 @@ if TYPE_CHECKING:
 
 NO_PICTURES = UnitPictures()
 MESSAGE = 6.0  # seconds that a message stays
-POINTING = 5.0  # seconds that a tip stays: not every window reports that the mouse has left
-RATE_EVERY = 0.5  # seconds between two counts of results a second
+POINTING = 5.0  # seconds that a tooltip stays: not every window reports that the mouse has left
+RATE_EVERY = 0.5  # seconds between updates of the displayed frame rate
 
 
 class Session:
@@ -60,16 +63,16 @@ class Session:
     parts
         The threads and stores that it works with, not yet started.
     width, height
-        Of the pictures, pixels.
+        Size of the pictures, pixels.
 
     Attributes
     ----------
     state
-        What is set.
+        The current state.
     running
         False once the user has quit.
     wake
-        Set when there may be something new to draw; for front ends that wait.
+        Set when there may be something new to draw, for front ends that wait.
     """
 
     def __init__(self, parts: Parts, width: int = 1280, height: int = 800) -> None:
@@ -84,20 +87,20 @@ class Session:
         self._hover: Hover | None = None
         self._pointed = 0.0  # when the mouse moved last
         self._visitors = 0
-        self._opened: Source | None = None  # the top image or file that was opened last
+        self._opened: Source | None = None  # the top image or file opened last
         self._message: tuple[float, str, bool] = (0.0, "", False)
         self._arrivals: deque[float] = deque()
         self._rate, self._counted = 0.0, 0.0
         self._draw_seconds, self._shown_draw_seconds = 0.0, 0.0
-        self._turns = 0  # recipes to go on by, once it is known which there are
+        self._turns = 0  # recipes to advance by, once the available ones are known
         self._number = 0
         self._picture: Picture | None = None
         self._recorder = Recorder(parts.folder, self.show_message)
         self._commands: dict[str, Callable[[], None]] = {
             "next_image": lambda: parts.player.step(1),
             "previous_image": lambda: parts.player.step(-1),
-            "next_source": lambda: parts.player.switch(1),
-            "previous_source": lambda: parts.player.switch(-1),
+            "next_source": lambda: self._switch(1),
+            "previous_source": lambda: self._switch(-1),
             "screenshot": self._screenshot,
             "record": lambda: self._recorder.toggle(self.draw()[1]),
             "zoom": lambda: self._settle(next_zoom(self.state, zooms(self.view))),
@@ -107,7 +110,7 @@ class Session:
         }
         self.resize(width, height)
 
-    # -- from its front end --------------------------------------------------------------------
+    # -- called by the front end ---------------------------------------------------------------
 
     @property
     def title(self) -> str:
@@ -120,10 +123,10 @@ class Session:
         self._settle(self.state)
 
     def press(self, key: str) -> None:
-        """Perform the action of a key; other keys are ignored.
+        """Perform the action of a key; unknown keys are ignored.
 
-        While a picture fills the window, any key but those of `WHILE_ENLARGED` goes back. While a
-        unit is searched for, keys are what is typed.
+        While a picture is enlarged, any key but those of `WHILE_ENLARGED` closes it. While the
+        search is open, keys edit the query.
         """
         action = BY_KEY.get(key)
         if self.state.search is not None:
@@ -138,6 +141,8 @@ class Session:
     def act(self, name: str) -> None:
         """Perform an action by its name."""
         change = BY_NAME[name].change
+        if why := why_unseen(name, self.state, self.scene):
+            self.show_message(why)
         if change is None:
             self._commands[name]()
         else:
@@ -166,15 +171,15 @@ class Session:
         self._settle(self.state)
 
     def push(self, picture: Picture, name: str) -> None:
-        """Make a picture from outside the input: (H, W, 3) RGB uint8."""
+        """Make a picture from the front end the input: (H, W, 3) RGB uint8."""
         self._parts.push(picture, name)
 
     def end_push(self) -> None:
-        """Give the input back to what it was before the first `push`."""
+        """Return to the source that was read before the first `push`."""
         self._parts.end_push()
 
     def read_image(self, content: bytes) -> NDArray[Any]:
-        """Read the bytes of an image file as the net takes images; from any thread.
+        """Read an image file's bytes for the net's channels; may be called from any thread.
 
         Raises
         ------
@@ -184,19 +189,19 @@ class Session:
         return read_channels(content, self._parts.channels, megapixels=self._parts.megapixels)
 
     def open_image(self, picture: NDArray[Any], name: str) -> None:
-        """Make a picture that was read so the input, until another source is chosen."""
+        """Make a picture from `read_image` the input, until another source is chosen."""
         self._open(given_image(picture, name))
         self.wake.set()
 
     def would_quit(self, key: str) -> bool:
-        """Whether a key would end the session now: while something is typed it does not."""
+        """Whether a key would end the session now; not while searching, or while enlarged."""
         action = BY_KEY.get(key)
         taken = self.state.search is not None or self.state.zoom != "off"
         return action is not None and action.name == "quit" and not taken
 
     @property
     def saved(self) -> tuple[Path, ...]:
-        """The screenshots and videos that are finished, in that order."""
+        """The finished screenshots and videos, in that order."""
         return self._recorder.saved
 
     def set_visitors(self, count: int) -> None:
@@ -204,18 +209,18 @@ class Session:
         self._visitors = count
 
     def show_message(self, text: str, trouble: bool = False) -> None:
-        """Show a line in the status line for some seconds; from any thread."""
+        """Show a message in the status line for some seconds; may be called from any thread."""
         self._message = (time.monotonic() + MESSAGE, text, trouble)
         self.wake.set()
 
     def draw(self, stop: Callable[[], bool] = lambda: False) -> tuple[int, Picture]:
-        """What the window shows now, (H, W, 3) RGB uint8, and a number that grows as it changes.
+        """A number that grows with every change, and what to show: (H, W, 3) RGB uint8.
 
         Parameters
         ----------
         stop
-            Asked before each pane that has to be drawn. If it returns True, the last picture is
-            returned, and the next call goes on from the panes that are drawn by then.
+            Called before each pane that has to be redrawn. If it returns True, the last picture is
+            returned, and the next call keeps the panes finished so far.
 
         Raises
         ------
@@ -240,7 +245,7 @@ class Session:
 
     @property
     def view(self) -> View:
-        """What the panes are given now: the state, and what is known by now."""
+        """The input of the panes: the state, and what is known so far."""
         state, parts = self.state, self._parts
         entry = self.scene.entries[state.layer]
         library = parts.library
@@ -253,6 +258,7 @@ class Session:
             unit=library.unit(entry, state.unit) if state.unit_images else NO_PICTURES,
             optimized=library.optimized(entry),
             working=library.working(entry),
+            loading=parts.loading,
             failure=self.trouble,
             relation=parts.relations.of(state),
             driver_pictures=parts.driver_pictures.of(self._drivers),
@@ -261,49 +267,48 @@ class Session:
         )
 
     def hit(self, y: int, x: int) -> Hit | None:
-        """What lies at a pixel of the picture that was drawn last."""
+        """The hit test at a pixel of the last picture."""
         return self._screen.hit(self.view, y, x)
 
     @property
     def settled(self) -> bool:
-        """Whether the result that is shown is for the current request."""
+        """Whether the displayed result is complete and belongs to the current request."""
         whole = not self._stale() and not self._awaits_more
         return whole and (self.live or not self._parts.worker.busy)
 
     @property
     def reading(self) -> bool:
-        """Whether something that would be shown is still being read from disk."""
+        """Whether something to be shown is still being read from disk."""
         parts = self._parts
         if parts.correlations.busy:
             return True
-        parts.request(
-            self.state, self._drivers
-        )  # a correlation that was just read tells whose pictures to read
+        # A correlation that was just read determines whose pictures to read.
+        parts.request(self.state, self._drivers)
         return parts.library.busy or parts.correlations.busy or self._turns > 0
 
     @property
     def drawn(self) -> int:
-        """How many pictures were drawn."""
+        """How many pictures have been drawn."""
         return self._number
 
     @property
     def shown(self) -> int | None:
-        """The number of the frame whose result is shown; None before the first."""
+        """The number of the displayed result's frame; None before the first."""
         return self._result.frame.number if self._result else None
 
     @property
     def live(self) -> bool:
-        """Whether the source gives frames by itself, as a camera does."""
+        """Whether the source delivers frames on its own, as a camera does."""
         return self._frame is not None and self._frame.live
 
     @property
     def trouble(self) -> str:
-        """Why there is no result: the error of the worker or of the input; may be empty."""
+        """Why there is no result: the error of the worker or of the input; empty if none."""
         player = self._parts.player.status()
         return self._parts.worker.failure or (player.message if player.stuck else "")
 
     def close(self, timeout: float | None = None) -> bool:
-        """End every thread; whether all of them ended in time. See `Parts.close`."""
+        """End all threads; return whether all ended in time. See `Parts.close`."""
         self.running = False
         self._recorder.close()
         return self._parts.close(timeout)
@@ -311,7 +316,7 @@ class Session:
     # -- parts ---------------------------------------------------------------------------------
 
     def _settle(self, state: State) -> None:
-        """Make this the state, and request what it needs."""
+        """Set the state, and request what it needs."""
         aspect = grid_aspect(self._width, self._height, state)
         state = self._parts.relations.with_order(replace(state, aspect=aspect))
         if state.help:
@@ -321,6 +326,9 @@ class Session:
             self._parts.player.freeze(state.frozen)
         if state.synthesis != self.state.synthesis:  # nothing else on the screen shows it
             self._show_whether_synthesis(state.synthesis)
+        if state.resize != self.state.resize:
+            how = "cropped" if state.resize == "crop" else "stretched"
+            self.show_message(f"images are {how} to the net's shape")
         other_method = state.back != self.state.back and state.back in self.scene.methods
         if other_method and self.scene.left_out:
             self.show_message(self.scene.left_out)
@@ -331,17 +339,17 @@ class Session:
         if not self._parts.makes_images:
             self.show_message("this viewer was started with --no-synthesis", trouble=True)
         else:
-            self.show_message(f"optimizing images of units without any: {'on' if on else 'off'}")
+            self.show_message(f"optimizing missing images: {'on' if on else 'off'}")
 
     @property
     def _drivers(self) -> UnitDrivers | None:
-        """What drives the selected unit, where that is shown and known by now."""
+        """What drives the selected unit; None if not shown, or not known yet."""
         return drivers_of(self._result, self.state)
 
     def _follow(self) -> None:
-        """Go down to the unit that raises the selected one most; show the drivers first.
+        """Go down to the unit that raises the selected one most; if drivers are hidden, show them.
 
-        While a picture fills the window, make it the input, if it is a top image.
+        While a picture is enlarged, close it instead, and make it the input if it is a top image.
         """
         if self.state.zoom != "off":
             if self.state.zoom in ("top", "deconv") and self.state.zoom_index >= 0:
@@ -356,8 +364,13 @@ class Session:
             if refs:
                 self._settle(follow(self.state, self.scene, refs[0]))
 
+    def _switch(self, count: int) -> None:
+        if self._parts.player.alone:
+            self.show_message("there is one source; with several: deepvis view 0,clip.mp4,photos/")
+        self._parts.player.switch(count)
+
     def _turn_recipe(self) -> None:
-        """Show the optimized images by the next recipe; the first is the best of each unit."""
+        """Prefer optimized images of the next recipe; the first choice is the best of each unit."""
         self._turns += 1
         self._choose_recipe()
 
@@ -372,8 +385,7 @@ class Session:
         now = known.index(self.state.recipe) if self.state.recipe in known else 0
         turns, self._turns = self._turns, 0
         if len(known) < 2:
-            only = f", only by {known[0]}" if known else ""
-            self.show_message(f"{entry.name} has no optimized images by several recipes{only}")
+            self.show_message(_why_no_other_recipe(entry.name, self.state.unit, known))
             return
         place = (now + turns) % len(known)
         self._settle(replace(self.state, recipe=known[place] if place else ""))
@@ -381,7 +393,7 @@ class Session:
         self.show_message(f"optimized images by {which}, where a unit has any")
 
     def _take(self) -> None:
-        """Take what the threads have made since the last drawing."""
+        """Pick up what the threads have produced since the last redraw."""
         self.state = self._parts.relations.with_order(self.state)
         self._choose_recipe()
         frame = self._frames.take()
@@ -396,9 +408,8 @@ class Session:
             self._arrivals.popleft()
         if now - self._counted > RATE_EVERY:
             self._rate, self._counted = float(len(self._arrivals)) * self.live, now
-            self._shown_draw_seconds = (
-                self._draw_seconds
-            )  # not at every draw: to show it is to draw
+            # Not at every draw, since showing a new value is a redraw itself.
+            self._shown_draw_seconds = self._draw_seconds
 
     def _stale(self) -> bool:
         wanted = request_of(self.state, self.scene)
@@ -406,7 +417,7 @@ class Session:
 
     @property
     def _awaits_more(self) -> bool:
-        """Whether an attribution is still to come for what is shown."""
+        """Whether an attribution of the displayed result is still pending."""
         return self._result is not None and self._result.later
 
     def _status(self) -> Status:
@@ -421,6 +432,7 @@ class Session:
         return Status(
             rate=self._rate,
             seconds=self._result.seconds if self._result else 0.0,
+            first=self._result is not None and self._result.number == 1,
             draw_seconds=self._shown_draw_seconds if self.state.timing else 0.0,
             source=player.name,
             message=text,
@@ -450,7 +462,7 @@ class Session:
 
     def _open(self, source: Source) -> None:
         if self._opened is not None:
-            self._parts.player.drop(self._opened)  # the list of sources holds one at a time
+            self._parts.player.drop(self._opened)  # only one is kept in the list of sources
         self._opened = source
         self._parts.player.select(source)
 
@@ -459,3 +471,12 @@ class Session:
 
     def _quit(self) -> None:
         self.running = False
+
+
+def _why_no_other_recipe(layer: str, unit: int, known: Sequence[str]) -> str:
+    """Why there is nothing to go on to from the one recipe of a layer, if any; what makes some."""
+    make = f"deepvis optimize {shlex.quote(layer)} --units {unit}"
+    if not known:
+        return f"{layer} has no optimized images yet: {make}"
+    other = "3" if known[0] == BEST else BEST
+    return f"all optimized images of {layer} are by {known[0]}; for others: {make} --preset {other}"

@@ -1,4 +1,4 @@
-"""How the viewer's threads wait and hand over work: the newest item, never a queue."""
+"""How the viewer's threads wait and exchange work: latest-value slots instead of queues."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Newest(Generic[T]):
-    """A slot that holds one item, the newest: putting never waits, and taking never lags behind.
+    """A latest-value slot: putting never blocks, and the consumer never lags behind.
 
     Any number of threads may put and take.
     """
@@ -20,13 +20,13 @@ class Newest(Generic[T]):
         self._item: T | None = None
 
     def put(self, item: T) -> None:
-        """Put the newest item in; one that was not taken is lost."""
+        """Store an item; the previous one is dropped if it was not taken."""
         with self._changed:
             self._item = item
             self._changed.notify_all()
 
     def take(self, timeout: float | None = 0.0) -> T | None:
-        """Take the item out, waiting for one up to `timeout` seconds (None: forever)."""
+        """Remove and return the item; wait up to `timeout` seconds for one (None: forever)."""
         with self._changed:
             self._changed.wait_for(lambda: self._item is not None, timeout)
             item, self._item = self._item, None
@@ -34,21 +34,21 @@ class Newest(Generic[T]):
 
 
 class Background:
-    """A thread that is started once, and that the process does not wait for.
+    """A daemon thread that is started once.
 
     Parameters
     ----------
     name
-        The thread's, behind the program's.
+        The thread's name, prefixed with that of the program.
     run
-        Its work; it returns once `closing` is set, which is notified through `news`.
+        The thread's function; it must return once `closing` is set, which notifies `news`.
 
     Attributes
     ----------
     news
         Guards what the thread shares with others; notified whenever there is work.
     closing
-        Whether the thread is to end.
+        Whether the thread should end.
     """
 
     def __init__(self, name: str, run: Callable[[], None]) -> None:
@@ -57,11 +57,11 @@ class Background:
         self._thread = threading.Thread(target=run, name=f"deepvis {name}", daemon=True)
 
     def start(self) -> None:
-        """Start it."""
+        """Start the thread."""
         self._thread.start()
 
     def close(self, timeout: float) -> bool:
-        """End it after its current work; return whether it ended within `timeout` seconds."""
+        """End the thread after its current work; return whether it ended in `timeout` seconds."""
         with self.news:
             self.closing = True
             self.news.notify_all()

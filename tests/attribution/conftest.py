@@ -1,4 +1,4 @@
-"""Small nets, and nets that are easier to compare with."""
+"""Small nets, and arithmetic that rounds like `net.module`."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def small(tmp_path: Path) -> Net:
 
 @pytest.fixture
 def plain_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The engine's passes round as `net.module` does.
+    """Make the engine's passes round like `net.module`.
 
-    Where a rectifier's input is 0 but for rounding it goes either way, and gradients differ by more
-    than rounding does. So methods that take many gradients are compared in the same arithmetic.
+    If a ReLU's input is 0 up to rounding, its gradient may be 0 or not, so gradients differ by more
+    than rounding. Methods that take many gradients are therefore compared in the same arithmetic.
     """
     for module in (convolution, dense):
         monkeypatch.setattr(module, "has_packed", lambda x: False)

@@ -1,4 +1,4 @@
-"""The methods that captum has, too: it finds the same maps in `net.module`."""
+"""The methods that captum also has, against its maps of `net.module`."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""What drives a unit: by hand, against real Caffe, by finite differences, and by its sums."""
+"""Drivers of a unit: by hand, against real Caffe, by finite differences, and by their sums."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from helpers.engine_nets import arrays, conv, layer, load_text, net_text, noise, relu, weights_for
 
 import deepvis_caffe as dv
+from deepvis_caffe.attribution.pictures import summed
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import ModelError, SettingsError, UnknownNameError
 from deepvis_caffe.model.model import load_model
@@ -213,7 +215,7 @@ def _weights_of_positions(net: Net, x: np.ndarray, unit: int, position: Any) -> 
     return weights
 
 
-def test_all_that_is_no_bias_is_a_contribution(branched: tuple[Net, Net]) -> None:
+def test_all_but_biases_is_a_contribution(branched: tuple[Net, Net]) -> None:
     """Above the sources the only bias is the unit's own."""
     net, _ = branched
     bias = net.model.weights["top"][1]
@@ -418,6 +420,26 @@ def test_errors(small: Net) -> None:
         dv.drivers(small, x, "conv2", 0, count=0)
     with pytest.raises(ModelError, match="no layers with units below"):
         dv.drivers(small, x, "data", 0)
+
+
+def test_values_of_neighbors_in_a_large_map_are_added_up(small: Net) -> None:
+    values = np.random.default_rng(3).normal(size=(55, 40)).astype(np.float32)
+    padded = np.zeros((56, 40))
+    padded[:55] = values
+    expected = padded.reshape(14, 4, 10, 4).sum(axis=(1, 3))
+    np.testing.assert_allclose(summed(values, 16), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(summed(values[:16, :14], 16), values[:16, :14])
+    # One value of 120 x 160 is shown as one of 24 x 32 squares
+    found = dv.drivers(small, noise(1, 3, 12, 16), "ip", 2, count=1)
+    point = np.zeros((120, 160), np.float32)
+    point[40, 64] = 1
+    far = replace(found, drivers=(replace(found[0], map=point),))
+    large = replace(far, image=np.zeros((3, 120, 160), np.float32))
+    (picture,) = large.pictures()
+    red = picture[..., 0].astype(int) - picture[..., 2]
+    assert {(y, x) for y, x in np.argwhere(red > 20)} == {
+        (y, x) for y in range(40, 45) for x in range(60, 65)
+    }
 
 
 def test_its_record_and_its_looks(small: Net) -> None:

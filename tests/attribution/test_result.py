@@ -1,4 +1,4 @@
-"""An `Attribution`: images of any kind in, pictures and files out."""
+"""`Attribution`: input images of any kind, and the resulting pictures and files."""
 
 from __future__ import annotations
 

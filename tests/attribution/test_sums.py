@@ -3,9 +3,9 @@
 Integrated gradients are complete: they sum to the difference between image and baseline. Relevance
 is conserved: it sums to the score, where all of that comes from the image and nothing from biases.
 
-The nets have random weights, and BatchNorms the statistics of the image: with random statistics,
-what an image adds fades from layer to layer. What costs seconds runs on smaller images and with
-fewer channels than in the file; its layers and how they are wired stay.
+The nets have random weights, and BatchNorms use the image's statistics: with random statistics, an
+image's contribution fades from layer to layer. Nets that would take seconds run on smaller images
+and with fewer channels than in the file, but with the same layers and wiring.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What drives a unit by its weights: what a net makes of maps that hold the means everywhere."""
+"""Drivers by weights, against what a net computes from maps that are constant at their means."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real pycaffe, in this process and beside ours in processes of their own."""
+"""Real pycaffe, in this process, and with ours in separate processes."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""`install` and ``deepvis run-caffe``, each in a process of its own.
+"""`install` and ``deepvis run-caffe``, each in its own process.
 
-Oracles: what ``import`` gives, and what Python itself prints of the same script.
+Oracles: what ``import`` returns, and what Python itself prints for the same script.
 """
 
 from __future__ import annotations

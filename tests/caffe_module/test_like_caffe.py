@@ -558,7 +558,7 @@ def test_which_values_a_backward_pass_reads(check, layer_and_params):
 
 @pytest.mark.parametrize("kind", ["LSTM", "RNN"])
 @pytest.mark.parametrize("static", ["", "static"])
-def test_recurrent_layers_go_on_where_the_last_pass_ended(check, kind, static):
+def test_recurrent_layers_continue_where_the_last_pass_ended(check, kind, static):
     params = (
         "recurrent_param { num_output: 3 weight_filler { type: 'constant' value: 0.5 }"
         " bias_filler { type: 'constant' value: 0.1 } }"
@@ -699,7 +699,7 @@ def test_losses_of_targets(check, kind, params):
     ],
 )
 @pytest.mark.parametrize("phase", ["TEST", "TRAIN"])
-def test_what_layers_write_into_diffs_that_nobody_needs(check, first, phase):
+def test_what_layers_write_into_unneeded_diffs(check, first, phase):
     shapes = {"data": (2, 2, 3), "cont": (2, 2)} if "LSTM" in first else {"data": (2, 2, 3, 3)}
     text = net_text(first, layer("end", "Power", "first", "", "loss_weight: 2"), **shapes)
     check(
@@ -959,7 +959,7 @@ MEMORY_DATA = (
 )
 
 
-def test_input_arrays_come_batch_by_batch_and_begin_anew(check):
+def test_input_arrays_come_batch_by_batch_and_start_over(check):
     check(
         MEMORY_DATA,
         MAKE,

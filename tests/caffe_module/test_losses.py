@@ -1,4 +1,4 @@
-"""Loss layers and Accuracy: values and gradients as real Caffe's, else as their definitions."""
+"""Loss layers and Accuracy: values and gradients against real Caffe, or their definitions."""
 
 from __future__ import annotations
 

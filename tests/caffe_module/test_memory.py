@@ -1,4 +1,4 @@
-"""Arrays that scripts keep show what the engine computes, and the engine sees what they write."""
+"""Arrays that scripts hold see the engine's results, and the engine sees what scripts write."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_what_was_written_through_a_view_that_is_gone_reaches_the_engine() -> No
     np.testing.assert_array_equal(memory.get(IMAGE).numpy(), expected)
 
 
-def test_values_that_nobody_looks_at_are_not_copied() -> None:
+def test_unread_values_are_not_copied() -> None:
     memory = Memory(2 * 3 * 4 * 5, CPU)
     memory.set(image())
     clock.tick()

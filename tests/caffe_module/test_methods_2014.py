@@ -1,4 +1,4 @@
-"""What nets of 2014 do themselves, beside what pycaffe's `Transformer` does since."""
+"""Net methods of 2014, against pycaffe's later `Transformer`."""
 
 from __future__ import annotations
 

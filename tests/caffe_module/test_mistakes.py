@@ -1,4 +1,4 @@
-"""What a user is told who makes a mistake."""
+"""Error messages for common mistakes."""
 
 from __future__ import annotations
 

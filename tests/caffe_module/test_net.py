@@ -1,4 +1,4 @@
-"""What a Net is and does, on one small classifier; real pycaffe is the oracle."""
+"""`Net` on one small classifier; real pycaffe is the oracle."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ def test_mistakes_raise_what_pycaffe_raises(real: Any, mistake: Callable[[Any], 
         mistake(net_spec)
 
 
-def test_mistakes_are_said_in_words() -> None:
+def test_mistakes_give_clear_errors() -> None:
     with pytest.raises(
         NetSpecError, match=r"Convolution1 .* no parameter 'kernel_sise'; did you .*"
     ):

@@ -1,4 +1,4 @@
-"""Layers that a script writes in Python: the same module in real Caffe and in ours."""
+"""Python layers of a script: the same module in real Caffe and in ours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Phase TRAIN, and layers that bring data in: as real Caffe does, but for what chance decides."""
+"""Phase TRAIN and data layers: as in real Caffe, except for random values."""
 
 from __future__ import annotations
 

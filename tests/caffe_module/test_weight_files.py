@@ -1,4 +1,4 @@
-"""Parameters of layers that cannot run here: scripts read, change and save them all the same."""
+"""Parameters of layers that cannot run here: scripts can still read, change and save them."""
 
 from __future__ import annotations
 

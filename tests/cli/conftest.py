@@ -1,4 +1,4 @@
-"""A small model in the current folder, as a user has it."""
+"""A small model in the current folder, as for a user."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Nets whose input is not gray or RGB, in every command that takes images.
 
-The nets' one layer passes each channel on, so that a unit's highest activation is the highest value
-of its channel.
+The nets' only layer copies each channel, so a unit's highest activation is the highest value of its
+channel.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def test_filters_and_sensitivity_take_the_same_files() -> None:
     assert "picture has" not in deepvis("sensitivity", "d/0.npy", "--noise", "1", *net(5)).output
 
 
-def test_a_picture_that_has_not_the_channels_is_told_what_has() -> None:
+def test_a_picture_without_the_channels_gets_a_hint_at_formats_with_them() -> None:
     backward = ("backward", "chelsea", "--layer", "c", "--unit", "0")
     said = " ".join(deepvis(*backward, *net(4), code=2).output.split())
     assert "input has 4 channels, but the picture has 3; give an RGBA picture (PNG), a TIFF" in said
@@ -184,10 +184,10 @@ def test_what_is_left_out_is_counted_by_reason() -> None:
     said = deepvis(
         "top-images", "--images", "d", "--layers", "c", "--pictures", "none", *net(4)
     ).output
-    assert "1 files are no images and left out: 1 .txt" in said
+    assert "1 files are not images and left out: 1 .txt" in said
     assert (
         "4 images could not be used: 2 the net's input has 4 channels, but the picture has 3"
-        in (said)
+        in said
     )
     assert "1 cannot read the image" in said
 
@@ -214,7 +214,7 @@ layer { name: "c" type: "Convolution" bottom: "data" top: "c"
 """
 
 
-def test_an_input_of_three_axes_that_a_convolution_needs_is_told_what_images_have() -> None:
+def test_an_input_of_three_axes_for_a_convolution_gets_a_hint_at_the_axes_of_images() -> None:
     Path("net.prototxt").write_text(ROWS)
     weights = (np.ones((2, 6, 3), np.float32), np.zeros(2, np.float32))
     write_caffemodel(Path("net.caffemodel"), "net", {"c": ("Convolution", weights)})

@@ -1,4 +1,4 @@
-"""Names of classes, in every command: line k is class k, and only outputs have classes."""
+"""Class names in every command: line k is class k, and only outputs have classes."""
 
 from __future__ import annotations
 

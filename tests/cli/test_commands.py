@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -250,7 +251,10 @@ def test_optimize_again_makes_what_is_missing() -> None:
     assert "2 new runs, 4 already finished" in again.stderr
 
 
-def test_optimize_tells_of_units_that_are_off_and_where_to_optimize_instead(folder: Path) -> None:
+def test_optimize_tells_of_units_that_are_off_and_what_to_do(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/a b/deepvis"])  # which no shell finds
     weights = small_model.weights()
     weights["conv/1"][1][:] = -1e6  # every unit is off, wherever it starts
     layers = {name: ("Convolution", blobs) for name, blobs in weights.items()}
@@ -258,6 +262,12 @@ def test_optimize_tells_of_units_that_are_off_and_where_to_optimize_instead(fold
     said = deepvis("optimize", "relu1", "--units", "0-1", *SHORT).stderr
     assert "4 of 4 runs stopped because the gradient was exactly 0" in said
     assert "optimize below it instead: conv/1" in said
+    program, *words = shlex.split(said.partition("top images (")[2].partition(")")[0])
+    assert program == "/a b/deepvis"
+    (folder / "photos").mkdir()
+    write_image(folder / "photos" / "one.png", np.zeros((12, 16, 3), np.uint8))
+    deepvis(*words)
+    assert (folder / "out" / "dataset").is_dir()
     assert "gradient of exactly" not in deepvis("optimize", "conv/1", *SHORT).stderr
 
 
@@ -418,7 +428,7 @@ def test_the_default_is_our_preset() -> None:
         ("fc:1+b:2", "cannot read 'fc:1+b:2' in the objective"),
         ("fcc:1", "did you mean 'fc'"),
         ("fc:9", "has no unit 9"),
-        ("fc:1 --units 2", "leave --layers, --units, --direction and --position out"),
+        ("fc:1 --units 2", "leave out --layers, --units, --direction and --position"),
         ("fc --start nosie", "did you mean 'noise'"),
         ("fc --decay 1.5", "decay must be a fraction"),
         ("fc --preset 5", "--preset: preset cannot be '5'"),
@@ -503,7 +513,7 @@ main()
 @pytest.mark.process
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 @pytest.mark.parametrize(("where", "finished"), [("20", 2), ("fc_0001_montage.jpg", 4)])
-def test_cut_off_at_any_moment_a_command_goes_on_where_it_was(
+def test_a_command_interrupted_at_any_time_resumes(
     folder: Path, how: signal.Signals, where: str, finished: int
 ) -> None:
     """Ctrl-C, what Slurm sends, or kill -9 in the middle of a run, then the same command again."""

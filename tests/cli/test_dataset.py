@@ -71,7 +71,7 @@ def test_top_images_and_stats(folder: Path) -> None:
     assert skipped.splitlines()[1].startswith('a/damaged.png,"cannot read')
 
 
-def test_the_same_command_goes_on_and_another_is_refused(folder: Path) -> None:
+def test_the_same_command_resumes_and_another_is_refused(folder: Path) -> None:
     command = ("top-images", "--images", "images", "--layers", "conv/1", "--units", "0", "--top")
     first = deepvis(*command, "3", "--modes", "none")
     assert "pictures of 1 units, 1 new" in first.output
@@ -126,6 +126,6 @@ def test_a_list_of_another_machine_below_the_image_root(folder: Path) -> None:
         (["stats"], "run `deepvis top-images` to make it"),
     ],
 )
-def test_mistakes_are_said_in_words(arguments: list[str], words: str) -> None:
+def test_mistakes_give_clear_errors(arguments: list[str], words: str) -> None:
     result = deepvis(*arguments, code=2)
     assert words in " ".join(result.output.split())

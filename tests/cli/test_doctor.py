@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from helpers import small_model
@@ -11,6 +12,8 @@ from typer.testing import CliRunner
 
 from deepvis_caffe.cli.doctor import check_results
 from deepvis_caffe.cli.main import app
+from deepvis_caffe.engines.pycaffe import library
+from deepvis_caffe.errors import EngineError
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +54,64 @@ def test_what_inputs_hold_is_listed(folder: Path) -> None:
     result = CliRunner().invoke(app, ["doctor"])
     assert "input     i 1 x 2: held at 0\n" in result.stdout
     assert "input     data 1 x 3 x 12 x 16: the image\n" in result.stdout
+
+
+def _without_a_camera(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No camera opens, as OpenCV says it; files do."""
+    real = cv2.VideoCapture
+    monkeypatch.setattr(
+        cv2, "VideoCapture", lambda what, *more: real("none" if what == 0 else what, *more)
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "what", "status", "message"),
+    [
+        ("", "camera", "note", "camera 0 does not open"),
+        ("source = 0", "camera", "warn", "camera 0 does not open"),
+        ("source = 'chelsea,0'", "camera", "warn", "camera 0 does not open"),
+        ("source = 'chelsea'", "source", "ok", "chelsea"),
+        ("source = 'gone/'", "source", "warn", "there is no source 'gone/'"),
+    ],
+)
+def test_a_camera_is_missed_only_where_one_is_set(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: str,
+    what: str,
+    status: str,
+    message: str,
+) -> None:
+    _without_a_camera(monkeypatch)
+    with (folder / "settings_local.py").open("a") as file:
+        file.write(settings + "\n")
+    code, checks = _doctor()
+    assert code == 0
+    assert checks[what][0] == status
+    assert checks[what][1].startswith(message)
+    assert ("camera" in checks) == (what == "camera")
+
+
+@pytest.mark.parametrize(("engine", "status"), [("auto", "note"), ("pycaffe", "fail")])
+def test_pycaffe_is_missed_only_where_it_is_set(
+    monkeypatch: pytest.MonkeyPatch, engine: str, status: str
+) -> None:
+    def missing() -> None:
+        raise EngineError("there is no caffe")
+
+    monkeypatch.setattr(library, "import_caffe", missing)
+    code, checks = _doctor("--engine", engine)
+    assert checks["pycaffe"] == (status, "there is no caffe")
+    assert code == (status == "fail")
+
+
+def test_weights_that_are_not_set_are_told_once(folder: Path) -> None:
+    with (folder / "settings_local.py").open("a") as file:
+        file.write("weights = None\n")
+    result = CliRunner().invoke(app, ["doctor"])
+    (line,) = (line for line in result.stdout.splitlines() if line[5:].startswith("weights"))
+    assert line.startswith("fail")
+    assert "set `weights` to its .caffemodel (--weights)" in line
 
 
 def test_without_settings(folder: Path) -> None:
@@ -126,7 +187,7 @@ def test_a_mean_that_is_not_the_trainings(folder: Path) -> None:
     assert "(7, 7, 7)" in message
 
 
-def test_it_goes_on_without_the_weights(folder: Path) -> None:
+def test_it_continues_without_the_weights(folder: Path) -> None:
     (folder / "small.caffemodel").unlink()
     (folder / "five.txt").write_text("a\nb\nc\nd\ne\n")
     with (folder / "settings_local.py").open("a") as file:
@@ -164,7 +225,7 @@ def test_settings_to_start_from_are_the_template_and_replace_nothing(folder: Pat
     before = path.read_text()
     refused = CliRunner().invoke(app, ["doctor", "--write-settings"])
     assert refused.exit_code == 2
-    assert "is there already" in refused.stderr
+    assert "exists already" in refused.stderr
     assert path.read_text() == before
     path.unlink()
     assert CliRunner().invoke(app, ["doctor", "--write-settings"]).exit_code == 0

@@ -1,4 +1,4 @@
-"""`deepvis fetch` and `deepvis demo` with a small model in the place of a real one."""
+"""`deepvis fetch` and `deepvis demo` with a small model in place of a real one."""
 
 from __future__ import annotations
 

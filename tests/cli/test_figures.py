@@ -94,7 +94,7 @@ def test_a_sweeps_values_and_file_are_ones_own() -> None:
         ("filters --images gone", "there is no folder gone"),
     ],
 )
-def test_errors_in_words_and_no_file(arguments: str, message: str) -> None:
+def test_clear_errors_and_no_file(arguments: str, message: str) -> None:
     result = deepvis(*arguments.split(), code=2)
     assert result.stderr.startswith("deepvis: ")
     assert message in result.stderr

@@ -70,7 +70,7 @@ def test_another_place(flag: str) -> None:
     assert not Path("out/index.html").exists()
 
 
-def test_damaged_records_are_counted_and_said() -> None:
+def test_damaged_records_are_counted_and_reported() -> None:
     for seed in range(1, 8):
         add_run(Path("out"), "fc", record("fc", 3, seed)).write_text("{")
     result = _deepvis("gallery", "out")

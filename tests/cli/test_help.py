@@ -1,4 +1,4 @@
-"""The help of every command: an example that can be typed, and few flags unless all are wanted."""
+"""The help of every command: a valid example, and few flags unless all are requested."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_help_begins_with_an_example_and_is_short(command: str) -> None:
         assert flags(said(command, "--help")) == few  # also after the long one
 
 
-def test_the_list_of_commands_begins_with_an_example_too() -> None:
+def test_the_list_of_commands_begins_with_an_example() -> None:
     assert said("--help")[0] == "Example: deepvis fetch squeezenet --write-settings"
 
 

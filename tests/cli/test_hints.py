@@ -1,4 +1,4 @@
-"""Commands that are printed to go on with: a shell reads them back as they are meant."""
+"""Suggested commands: a shell parses them as intended."""
 
 from __future__ import annotations
 

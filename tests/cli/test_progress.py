@@ -1,4 +1,4 @@
-"""Progress: a bar of one line, or a line now and then, and how much time is left."""
+"""Progress: a bar on one line, or a line from time to time, and the time left."""
 
 from __future__ import annotations
 
@@ -91,5 +91,5 @@ def test_a_full_bar_is_full() -> None:
     [(0.2, "1 s"), (89, "89 s"), (95, "2 minutes"), (5340, "89 minutes"), (9000, "2.5 hours"),
      (8 * 86400, "8.0 days")],
 )  # fmt: skip
-def test_a_duration_in_words(seconds: float, words: str) -> None:
+def test_a_duration_as_text(seconds: float, words: str) -> None:
     assert duration(seconds) == words

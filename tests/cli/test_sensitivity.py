@@ -42,7 +42,7 @@ def _table(path: Path) -> dict[str, dict[str, str]]:
 def test_frames_are_compared_as_a_slow_loop_does(folder: Path) -> None:
     result = _deepvis("images", "--frames")
     assert "each frame to the next, 4 pairs; spread over 5 images" in result.output
-    assert "no set of different images" in result.output
+    assert "not a set of different images" in result.output
     table = _table(folder / "out" / "sensitivity" / "images.csv")
     assert list(table) == ["conv/1", "fc", "prob"]
     net = dv.load_net("small.prototxt", "small.caffemodel", engine="torch", mean=small_model.MEAN)
@@ -66,13 +66,13 @@ def test_noise_on_one_image_against_the_spread_of_others(folder: Path) -> None:
         for level in ("1", "10")
     )
     assert "noise of 1 gray levels, 4 pairs; spread over 5 images" in small.output
-    assert "no set of different images" not in large.output
+    assert "not a set of different images" not in large.output
     assert not (folder / "1" / "000.png").exists()
     one, ten = (_table(folder / level / "000.csv")["conv/1"] for level in ("1", "10"))
     # The same draws, ten times as large, through a layer that is nearly linear.
     assert float(ten["mean"]) == pytest.approx(10 * float(one["mean"]), rel=0.2)
     alone = _deepvis(image)
-    assert "no set of different images" in alone.output
+    assert "not a set of different images" in alone.output
     assert _table(folder / "out" / "sensitivity" / "000.csv")["fc"]["mean"] == ""
 
 
@@ -97,5 +97,5 @@ def test_a_video_is_compared_frame_by_frame(folder: Path) -> None:
         (["images/a/000.png", "--frames"], "two frames of a video"),
     ],
 )
-def test_mistakes_are_said_in_words(arguments: list[str], words: str) -> None:
+def test_mistakes_give_clear_errors(arguments: list[str], words: str) -> None:
     assert words in " ".join(_deepvis(*arguments, code=2).output.split())

@@ -1,4 +1,4 @@
-"""How many threads a command's process has, and how they wait: what OpenMP itself says of it."""
+"""How many threads a command's process has, and how they wait, as reported by OpenMP itself."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_threads_of_a_command_sleep_while_they_wait(folder: Path) -> None:
 
 
 @pytest.mark.process
-def test_threads_of_a_worker_do_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_of_a_worker_too(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in WAITING_CHOSEN:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(cores, "others_compute", lambda: True)
@@ -112,7 +112,7 @@ def test_where_nothing_tells_what_others_do_cores_count_as_free(
     assert others_compute(load) is False
 
 
-def test_a_program_that_only_wakes_up_is_no_load(
+def test_a_program_that_only_wakes_up_is_not_load(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load = tmp_path / "loadavg"
@@ -130,7 +130,7 @@ def test_a_program_that_only_wakes_up_is_no_load(
     assert len(pauses) == 2
 
 
-def test_threads_are_at_most_as_many_as_openmp_is_told() -> None:
+def test_threads_are_at_most_omp_num_threads() -> None:
     assert threads_here({"OMP_NUM_THREADS": "1"}) == 1
     assert threads_here({"OMP_NUM_THREADS": "100000"}) == usable_cores()
     assert threads_here({"OMP_NUM_THREADS": "4,2"}) == usable_cores()

@@ -1,4 +1,4 @@
-"""What the text of a flag means."""
+"""Parsing the text of flags."""
 
 from __future__ import annotations
 

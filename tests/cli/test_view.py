@@ -141,5 +141,5 @@ def test_who_ends_the_process_loses_no_video(folder: Path, number: int) -> None:
         (("photos", "--headless", "--out", "settings_local.py/x"), "cannot write"),
     ],
 )
-def test_what_cannot_be_is_said(arguments: tuple[str, ...], said: str) -> None:
+def test_impossible_settings_are_errors(arguments: tuple[str, ...], said: str) -> None:
     assert said in " ".join(_view(*arguments, code=2).output.split())

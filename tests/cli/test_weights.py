@@ -89,10 +89,10 @@ def test_pictures_of_each_unit_for_the_gallery(net: Net) -> None:
     assert all(unit.pictures == {"weights"} for unit in layer.units)
     Path("out/weights/fc/fc_0000.json").unlink()
     said = deepvis("weights", "fc", "--gallery", code=2).stderr
-    assert "is there without a record of ours" in said
+    assert "has no record of ours" in said
 
 
-def test_cut_off_between_a_picture_and_its_record_they_go_on(
+def test_interrupted_between_a_picture_and_its_record_they_resume(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def write_and_stop(path: Path, picture: np.ndarray) -> None:

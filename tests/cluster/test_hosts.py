@@ -1,4 +1,4 @@
-"""A Dask cluster of several hosts, whose links break, and which lose their power."""
+"""A Dask cluster of several hosts with broken links and power failures."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_cut_links_and_lost_hosts_change_no_byte(hosts: list[Host], tmp_path: Pa
     assert contents(results) == contents(tmp_path / "serial")
 
 
-def test_hosts_share_nothing_but_what_is_said(hosts: list[Host], tmp_path: Path) -> None:
+def test_hosts_share_only_the_shared_folder(hosts: list[Host], tmp_path: Path) -> None:
     _, a, b = hosts
     model, log = tmp_path / "model", tmp_path / "log"
     model.mkdir()

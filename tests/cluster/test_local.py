@@ -1,4 +1,4 @@
-"""Processes of this machine: their shares of it, and that none of them outlives its parent."""
+"""Worker processes on this machine: their share of it, and that none outlives its parent."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_workers_have_their_shares_before_their_first_import() -> None:
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
-def test_how_a_worker_died_is_told() -> None:
+def test_how_a_worker_died_is_reported() -> None:
     with pytest.raises(ClusterError, match=r"died of it, the last one with exit code 7$"):
         list(run_tasks(work.no_state, work.leave, [0], LocalProcesses(1)))
 

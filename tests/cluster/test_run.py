@@ -1,4 +1,4 @@
-"""One contract for every place where tasks run: the same results, the same errors."""
+"""One contract wherever tasks run: the same results and the same errors."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_what_tasks_tell_is_heard(anywhere: Where) -> None:
         ("bad setting", BadSettingError, {"name": "seeds", "args": ("seeds cannot be 0",)}),
     ],
 )
-def test_an_exception_arrives_as_it_is_and_names_its_task(
+def test_an_exception_arrives_unchanged_and_names_its_task(
     anywhere: Where, how: str, type_: type[Exception], attributes: dict[str, Any]
 ) -> None:
     found = run_tasks(work.no_state, work.fail, ((i, how) for i in range(1000)), anywhere)
@@ -126,7 +126,7 @@ def test_an_exception_arrives_as_it_is_and_names_its_task(
     assert _own_workers() == []
 
 
-def test_an_exception_that_cannot_travel_is_told_in_words(elsewhere: Where) -> None:
+def test_an_exception_that_cannot_be_pickled_arrives_as_text(elsewhere: Where) -> None:
     with pytest.raises(ClusterError, match="AwkwardError: 3 and 4") as caught:
         list(run_tasks(work.no_state, work.fail, [(1, "awkward")], elsewhere))
     assert "in fail" in str(caught.value.__cause__)  # the traceback, from the worker

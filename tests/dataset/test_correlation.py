@@ -1,4 +1,4 @@
-"""How units go together, against numpy's and scipy's word, and orders that can be told by hand."""
+"""Correlations against numpy and scipy, and orders worked out by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes that decode: the same batches as without them, and one that dies changes nothing."""
+"""Decoding processes: the same batches as without them, even if one dies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Boxes in a picture's own pixels: what they hold changes the input there, nothing else does."""
+"""Boxes in a picture's own pixels: only pixels within a box change the input there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists of images in the forms that people have: what each line says was written out by hand."""
+"""Lists of images in common formats, against what each line means, written by hand."""
 
 from __future__ import annotations
 

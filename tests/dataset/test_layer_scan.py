@@ -1,4 +1,4 @@
-"""Tables of the strongest images: in any order and grouping, that of plain sorting."""
+"""Tables of top images: in any order and grouping, the same as by plain sorting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LMDB's format: the records that LMDB itself reads, and a sentence on every damaged file."""
+"""The LMDB format: the same records as LMDB reads, and an error message for damaged files."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def small(tmp_path: Path) -> Path:
     return write(tmp_path / "data.mdb", {b"%04d" % k: datum.SerializeToString() for k in range(20)})
 
 
-def test_a_file_that_is_cut_off_is_said_to_be(small: Path) -> None:
+def test_a_truncated_file_is_an_error(small: Path) -> None:
     whole = small.read_bytes()
     small.write_bytes(whole[: len(whole) // 2])  # which ends a process that maps it into memory
     with pytest.raises(ImageError, match=r"it is truncated: its .* pages of 4,096"):
@@ -77,7 +77,7 @@ def test_a_file_that_gets_shorter_later_skips_what_is_gone(small: Path) -> None:
         source.read(19)
 
 
-def test_damaged_pages_are_said_to_be(small: Path) -> None:
+def test_damaged_pages_are_errors(small: Path) -> None:
     whole = small.read_bytes()
     said = set()
     for page in range(2, len(whole) // 4096):

@@ -1,4 +1,4 @@
-"""Decoded images are those of the source, and kept as a slow list of the last used would keep."""
+"""Decoded images equal the source's, and are cached like a slow list of the last used."""
 
 from __future__ import annotations
 

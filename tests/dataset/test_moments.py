@@ -1,4 +1,4 @@
-"""Mean, spread and correlation of parts, against numpy's over the whole in float64."""
+"""Mean, spread and correlation merged from parts, against numpy over the whole in float64."""
 
 from __future__ import annotations
 

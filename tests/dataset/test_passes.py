@@ -1,4 +1,4 @@
-"""How many batches run side by side, and that each lane's images come in order."""
+"""How many batches run in parallel, and that each lane's images come in order."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_as_many_batches_run_in_parallel_as_memory_holds(
     )  # Caffe's net is one
 
 
-def test_batches_come_in_order_whoever_is_done_first(net: Net, tmp_path: Path) -> None:
+def test_batches_come_in_order_whichever_is_done_first(net: Net, tmp_path: Path) -> None:
     for number in range(11):
         level = np.full((8, 8, 3), 20 * number, np.uint8)
         write_image(tmp_path / "images" / f"{number:02d}.png", level)

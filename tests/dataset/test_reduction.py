@@ -1,4 +1,4 @@
-"""What is read of a layer, against float64 sums over the same values."""
+"""Reductions of a layer against float64 sums over the same values."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_statistics_are_those_of_the_values(how: str, name: str) -> None:
 
 
 @LAYOUTS
-def test_an_image_with_a_value_that_is_no_number_is_told(how: str) -> None:
+def test_images_with_values_that_are_not_finite_are_found(how: str) -> None:
     values = NORMAL.copy()
     values[1, 2, 3, 4] = np.nan
     values[2, 0, 0, 0] = -np.inf

@@ -1,4 +1,4 @@
-"""One pass over images, against each image by itself through `forward` and numpy."""
+"""One pass over images, against `forward` and numpy for each image alone."""
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ def test_a_scan_is_read_as_it_was_written(net: Net, folder: Path, tmp_path: Path
         np.testing.assert_array_equal(a.classes.total, b.classes.total)
 
 
-def test_a_damaged_scan_is_an_error_in_words(net: Net, folder: Path, tmp_path: Path) -> None:
+def test_a_damaged_scan_is_a_clear_error(net: Net, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="top-images"):
         read_scan(tmp_path / "none.npz")
     scan = scan_images(net, open_source(folder), ScanParams(LAYERS, 2), range(4), 8)

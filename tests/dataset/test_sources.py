@@ -1,4 +1,4 @@
-"""Images of every kind of source: names in order, pixels, labels; and what is wrong with some."""
+"""Images of every kind of source: names in order, pixels, labels; and errors."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_list_names_images_with_their_classes_or_without(tmp_path: Path) -> No
         open_source(path)
 
 
-def test_what_is_no_source_is_said_in_words(tmp_path: Path) -> None:
+def test_what_is_not_a_source_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="no such file or folder"):
         open_source(tmp_path / "none")
     with pytest.raises(ImageError, match="holds no images"):
@@ -101,7 +101,7 @@ def test_files_without_an_ending_go_by_content_and_others_are_counted(tmp_path: 
     np.testing.assert_array_equal(source.read(3), picture(len("b.png")))
 
 
-def test_what_a_folder_without_images_has_is_said(tmp_path: Path) -> None:
+def test_the_contents_of_a_folder_without_images_are_reported(tmp_path: Path) -> None:
     for name in ("a.xml", "b.xml", "README"):
         (tmp_path / name).write_text("no image")
     with pytest.raises(ImageError, match=r"; there are 2 \.xml, 1 without an ending$"):
@@ -124,7 +124,7 @@ def test_files_are_read_for_the_net(channels: int, tmp_path: Path) -> None:
         np.testing.assert_array_equal(source.read_small(0, 2), kept)
 
 
-def test_a_leveldb_is_told_how_to_be_converted(tmp_path: Path) -> None:
+def test_the_error_for_a_leveldb_says_how_to_convert_it(tmp_path: Path) -> None:
     for name in ("CURRENT", "MANIFEST-000002", "000003.log", "LOCK"):
         (tmp_path / name).write_bytes(b"")
     with pytest.raises(ImageError, match=r"is a LevelDB, .*convert it to an LMDB"):
@@ -178,7 +178,7 @@ def test_an_lmdb_of_caffes_own_records(tmp_path: Path, caffe: Any) -> None:
     np.testing.assert_allclose(source.read(3) * 255, picture(4), rtol=1e-6)
 
 
-def test_damaged_records_are_told_one_by_one(tmp_path: Path) -> None:
+def test_damaged_records_are_reported_one_by_one(tmp_path: Path) -> None:
     short = datum(picture(1), 1)
     short.data = short.data[:-1]
     odd = Datum(channels=1, height=1, width=1, float_data=[-3.0])
@@ -451,7 +451,7 @@ def test_names_that_are_not_utf8_are_written_with_escapes(tmp_path: Path) -> Non
     source.signature().encode()
 
 
-def test_a_path_that_is_too_long_is_an_error_in_words(tmp_path: Path) -> None:
+def test_a_path_that_is_too_long_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"cannot read images at .*: File name too long"):
         open_source(tmp_path / ("x" * 5000))
     write_image(tmp_path / "a.png", picture(1))

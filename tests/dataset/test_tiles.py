@@ -1,4 +1,4 @@
-"""Views of photographs, and what is left of them where they show one place twice."""
+"""Views of photographs, and which are kept when several show the same place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pattern planted in large pictures is what the crops show, on both engines."""
+"""The crops show a pattern planted in large pictures, on both engines."""
 
 from __future__ import annotations
 

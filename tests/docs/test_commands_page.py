@@ -1,4 +1,4 @@
-"""The page of commands lists what `deepvis` has, each once, with pages that are there."""
+"""The page of commands lists every command of `deepvis` once."""
 
 from __future__ import annotations
 

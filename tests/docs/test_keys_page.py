@@ -1,4 +1,4 @@
-"""The page of keys is that of the viewer's table."""
+"""The page of keys is up to date with the viewer's table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The list of layer types in the documentation is that of the torch engine."""
+"""The documented list of layer types equals the torch engine's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names that docstrings, comments and the documentation cite are names of something."""
+"""Names that docstrings, comments and the documentation cite exist."""
 
 from __future__ import annotations
 

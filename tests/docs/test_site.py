@@ -1,4 +1,4 @@
-"""The pages of the site: links between them and to the repository, equations, no code changed."""
+"""The pages of the site: links between them and to the repository, equations, unchanged code."""
 
 from __future__ import annotations
 

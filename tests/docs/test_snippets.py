@@ -3,7 +3,7 @@
 The snippets of a page run in order, in one folder and with one namespace, as a reader would run
 them. Commands run with fewer images, steps and trials than the page says.
 
-Above a block, ``<!-- test: HOW: why -->`` says where it is treated otherwise:
+A block may have ``<!-- test: HOW: why -->`` above it to be treated differently:
 
 ==================  ==============================================================================
 parse only          its commands are only parsed; ``parse only (view)``: those of one subcommand

@@ -1,4 +1,4 @@
-"""Array operations of both kinds of arrays against numpy's own."""
+"""Array operations of both kinds of arrays against numpy."""
 
 import math
 

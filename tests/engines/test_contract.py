@@ -1,4 +1,4 @@
-"""What every engine promises (`deepvis_caffe/engines/base.py`), on nets small enough to draw."""
+"""The contract of all engines (`deepvis_caffe/engines/base.py`), on nets small enough to draw."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a detector found: rows of any layer as boxes, and Faster R-CNN's by a slow loop."""
+"""Detections: rows of any layer as boxes, and Faster R-CNN's against a slow loop."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_boxes_of_yolo_v2(fork: str, tmp_path: Path) -> None:
     assert found.name(("cat", "dog"), 1) == "dog"
 
 
-def test_a_region_that_tells_no_reference_boxes_is_no_detector(tmp_path: Path) -> None:
+def test_a_region_without_reference_boxes_is_not_a_detector(tmp_path: Path) -> None:
     params = "region_param { classes: 2 boxes_of_each_grid: 3 }"
     text = net_text(layer("found", "Region", "data", "", params), data=(1, 21, 4, 4))
     assert detector(load_text("torch", tmp_path, text)) is None
@@ -254,7 +254,7 @@ def test_boxes_of_faster_rcnn(agnostic: bool, tmp_path: Path) -> None:
     assert found.name(("cat", "dog"), 2) == "dog"
 
 
-def test_what_is_no_detector(tmp_path: Path) -> None:
+def test_what_is_not_a_detector(tmp_path: Path) -> None:
     def made(text: str) -> Net:
         return load_text("torch", tmp_path, text)
 

@@ -1,6 +1,6 @@
-"""Nets of several inputs on both engines: which one is the image, and what the others hold.
+"""Nets with several inputs on both engines: which one is the image, and the others' values.
 
-The nets are linear in each input, so that values and gradients are written by hand.
+The nets are linear in each input, so values and gradients are worked out by hand.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def test_a_scan_holds_the_other_inputs_where_an_ascent_does(engine, tmp_path):
     np.testing.assert_allclose(ascent(net, "c", x)[0].max((1, 2, 3)), highest, 1e-5)
 
 
-def test_what_is_held_is_said_where_a_layer_reads_it(engine, tmp_path, caplog):
+def test_the_value_of_an_input_is_reported_if_a_layer_reads_it(engine, tmp_path, caplog):
     load(engine, tmp_path, MASKED)
     assert "input 'mask' is held at 0; the setting inputs (--inputs)" in caplog.text
     caplog.clear()

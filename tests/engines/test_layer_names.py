@@ -1,4 +1,4 @@
-"""What a layer's name means, everywhere one is taken, against slow numpy and finite differences."""
+"""What a layer's name means wherever it is accepted, against slow numpy and finite differences."""
 
 from __future__ import annotations
 
@@ -264,7 +264,7 @@ def test_a_name_that_really_ends_in_raw_is_that_layer(engine: str, tmp_path: Pat
     assert net.backward("a", np.ones((1, 1, 1, 1)))["data"].item() == 2
 
 
-def test_an_unknown_name_is_said_without_the_suffix(net: Net) -> None:
+def test_an_unknown_name_is_reported_without_the_suffix(net: Net) -> None:
     with pytest.raises(UnknownNameError, match=r"no layer or blob named 'conv'.*'conv1'"):
         net.evaluate(net.ops.asarray(np.zeros((1, *SIZE), np.float32)), "conv:raw")
 

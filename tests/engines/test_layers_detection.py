@@ -1,4 +1,4 @@
-"""Layers of detectors: the torch engine against real Caffe, as far as that has them."""
+"""Layers of detectors: the torch engine against real Caffe, if it has them."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def test_max_unpool(caffe: Any) -> None:
     assert_engines_agree(text, modes=WITHOUT_BACKWARD)
 
 
-def test_a_layer_whose_backward_pass_does_nothing_is_said_so(caffe: Any, tmp_path: Path) -> None:
+def test_a_layer_whose_backward_pass_does_nothing_is_reported(caffe: Any, tmp_path: Path) -> None:
     """Otherwise its diff would be whatever was there before."""
     text = net_text(layer("x", "Upsample", "data"), relu("r", "x"), data=IMAGES)
     net = load_text("pycaffe", tmp_path, text)

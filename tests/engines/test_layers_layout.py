@@ -1,4 +1,4 @@
-"""Layers that cut, join and rearrange: the torch engine against real Caffe."""
+"""Layers that slice, concatenate and rearrange: the torch engine against real Caffe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers that work value by value: the torch engine against real Caffe."""
+"""Pointwise layers: the torch engine against real Caffe."""
 
 from __future__ import annotations
 

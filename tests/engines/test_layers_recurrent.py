@@ -1,4 +1,4 @@
-"""Recurrent layers: stock Caffe's against real Caffe, forks' against loops of their definitions."""
+"""Recurrent layers: stock ones against real Caffe, forks' against loops of their definitions."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_an_lstm_whose_steps_lie_below_each_other(tmp_path: Path) -> None:
     np.testing.assert_allclose(net.forward(x)["y"], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_its_flags_say_where_a_sequence_goes_on(tmp_path: Path) -> None:
+def test_its_flags_say_where_a_sequence_continues(tmp_path: Path) -> None:
     net = packed(tmp_path, "on")
     x, flags = noise(T * N, 5, seed=4), np.array([0, 0, 1, 1, 0, 1, 1, 1], np.float32)
     expected = slow_lstm(x, flags, *net.model.weights["y"])

@@ -1,4 +1,4 @@
-"""Layers that look through windows: the torch engine against real Caffe."""
+"""Layers with sliding windows: the torch engine against real Caffe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Choosing an engine where not all of them are there."""
+"""Choosing an engine when not all of them are installed."""
 
 from __future__ import annotations
 
@@ -241,7 +241,7 @@ def test_pictures_are_prepared_as_in_training(
         ("", {"mean": (104, 117, 123), "input_scale": 0.017}, ""),
     ],
 )
-def test_settings_that_are_not_those_of_the_training_are_told(
+def test_settings_that_differ_from_training_are_reported(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     transform: str,
@@ -326,7 +326,7 @@ def test_the_settings_choose_a_stage_and_the_images_shape(engine: str, tmp_path:
         np.testing.assert_array_equal(same.forward(x, ["out"])["out"], net.forward(x)["out"])
 
 
-def test_a_net_of_nothing_but_constants_is_refused_in_words(tmp_path: Path) -> None:
+def test_a_net_of_nothing_but_constants_is_refused_with_a_clear_error(tmp_path: Path) -> None:
     path = tmp_path / "net.prototxt"
     shape = "dummy_data_param { shape { dim: 1 } }"
     path.write_text(layer("k", "DummyData", "", "k", shape))
@@ -334,7 +334,7 @@ def test_a_net_of_nothing_but_constants_is_refused_in_words(tmp_path: Path) -> N
         load_net(path, None, "torch", device="cpu")
 
 
-def test_running_out_of_memory_is_said_in_words(
+def test_running_out_of_memory_is_a_clear_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch

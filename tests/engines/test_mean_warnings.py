@@ -1,4 +1,4 @@
-"""What is said of a mean as a net is loaded: once, and of those alone that can hardly be right."""
+"""Warnings about the mean when a net is loaded: once, and only for implausible ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_no_mean_is_said_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_missing_mean_is_reported_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     load(folder)
     load(folder)
     assert caplog.text.count("no mean is set") == 1

@@ -1,4 +1,4 @@
-"""The three backward modes on a net with a branch, against slow numpy that knows no engine."""
+"""The three backward modes on a net with a branch, against slow, independent numpy."""
 
 from __future__ import annotations
 

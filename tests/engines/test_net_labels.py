@@ -1,4 +1,4 @@
-"""Names of units: where they are from, whose they are, and units by name in every call."""
+"""Labels of units: where they come from, whose they are, and units by name in every call."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_labels_do_not_make_another_net(folder: Path, net: Net) -> None:
     assert load(folder, net.engine, None).fingerprint == net.fingerprint
 
 
-def test_labels_that_fit_no_output_are_nobodys(
+def test_labels_that_fit_no_output_belong_to_none(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     net = load(folder, "torch", ["a", "b", "c", "d", "e"])  # as many as conv/1 has units
@@ -66,7 +66,7 @@ def test_labels_that_fit_no_output_are_nobodys(
     assert net.label("conv/1", 0) is None
 
 
-def test_a_function_alone_is_no_objective(net: Net) -> None:
+def test_a_function_alone_is_not_an_objective(net: Net) -> None:
     with pytest.raises(dv.SettingsError, match=r"which layers it reads: pass objectives\.function"):
         dv.optimize(net, lambda fc: fc[:, 0])
 
@@ -152,7 +152,7 @@ def test_a_label_that_is_a_number_is_that_unit_in_python(folder: Path) -> None:
     assert net.unit("conv/1", "2") == 2  # no labels
 
 
-def test_a_text_that_means_several_units_is_no_single_target(folder: Path) -> None:
+def test_a_text_that_means_several_units_is_not_a_single_target(folder: Path) -> None:
     net = load(folder, "torch", LABELS)
     with pytest.raises(dv.SettingsError, match=r"'0-1' means 2 units of layer 'fc'"):
         dv.optimize(net, dv.objectives.unit("fc", "0-1"), iterations=1)

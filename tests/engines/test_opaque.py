@@ -1,4 +1,4 @@
-"""A net loads whatever it holds: what does not depend on an opaque layer works as without it.
+"""A net with opaque layers loads, and all that does not depend on them works as without them.
 
         data -- conv1 - relu1 -+- conv2 ---------- sum -- fc
                                |                    |

@@ -1,4 +1,4 @@
-"""Running out of memory: one error in words, and batches that are halved until they fit."""
+"""Running out of memory: one clear error, and batches that are halved until they fit."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_what_libraries_say(error: BaseException, expected: bool) -> None:
     assert ran_out(error) is expected
 
 
-def test_numpys_own_error_is_said_with_its_size() -> None:
+def test_numpys_own_error_is_reported_with_its_size() -> None:
     said = r"for the picture \(tried to allocate [\d.,]+ \w+ more\)"
     with pytest.raises(OutOfMemoryError, match=said), in_memory("the picture"):
         np.zeros((2**30, 2**24), np.float32)

@@ -366,7 +366,7 @@ def test_auto_takes_pycaffe_for_layers_that_only_it_knows(caffe: Any) -> None:
     assert "'l' (Resize)" in choice.reason
 
 
-def test_no_gpu_is_said_in_words(caffe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_gpu_is_a_clear_error(caffe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deepvis_caffe.engines.pycaffe.library.GPU_FILES", ())
     assert choose_device("auto") == choose_device("cpu") == "cpu"
     with pytest.raises(EngineError, match="cannot use 'cuda:3'"):

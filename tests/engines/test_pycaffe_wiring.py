@@ -1,4 +1,4 @@
-"""Plans of which layers run, on graphs small enough to draw; no Caffe needed."""
+"""Plans of the layers to run, on graphs small enough to draw; no Caffe needed."""
 
 from __future__ import annotations
 

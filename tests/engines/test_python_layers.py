@@ -1,4 +1,4 @@
-"""Python layers on the torch engine: they run where the user allows their module, and else never.
+"""Python layers on the torch engine: they run only if the user allows their module.
 
 data -- conv1 - relu1 - own (Python) - half
 """

@@ -1,4 +1,4 @@
-"""Layers that find things have a row for each, not for each image: what works, and what is refused.
+"""Layers with a row for each detection instead of each image: what works, and what is refused.
 
 data -- conv -+- offsets ---------+
               |                   |

@@ -1,4 +1,4 @@
-"""Whole nets that people know: the torch engine against real Caffe, every blob, every mode."""
+"""Well-known nets: the torch engine against real Caffe, every blob and every mode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frequencies of filters that were drawn with a known one; blobs and edges drawn by hand."""
+"""Frequencies of filters drawn with a known frequency; blobs and edges drawn by hand."""
 
 from __future__ import annotations
 

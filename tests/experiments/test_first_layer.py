@@ -1,4 +1,4 @@
-"""First layers' answers against a convolution in plain numpy; the table and the plot."""
+"""First layers' activations against a convolution in plain numpy; the table and the plot."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ def test_the_layers_are_those_with_weights_and_the_outputs(tmp_path: Path) -> No
     assert sensitivity_layers(small("torch", tmp_path)) == LAYERS
 
 
-def test_mistakes_are_said(tmp_path: Path) -> None:
+def test_mistakes_give_clear_errors(tmp_path: Path) -> None:
     net = small("torch", tmp_path)
     source = open_source(write_pictures(tmp_path / "v", [[1, 2], [3, 4]]))
     spread = layers_spread(net, source, LAYERS)

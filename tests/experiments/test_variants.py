@@ -1,4 +1,4 @@
-"""Runs under many parameters: the optimizer's own, none of them twice, whatever interrupts."""
+"""Runs under many sets of parameters: the same as the optimizer's, and none runs twice."""
 
 from __future__ import annotations
 

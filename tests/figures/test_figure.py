@@ -1,4 +1,4 @@
-"""Figures: every picture is where it was put, whole, and no text lies on it or runs out."""
+"""Figures: every picture is complete and in its place, and no text overlaps it or overflows."""
 
 from __future__ import annotations
 

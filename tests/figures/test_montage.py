@@ -1,4 +1,4 @@
-"""Montages against matrices drawn by hand, and against how DVT cuts a sprite apart."""
+"""Montages against matrices drawn by hand, and against how DVT slices a sprite."""
 
 from __future__ import annotations
 

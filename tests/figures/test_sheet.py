@@ -1,4 +1,4 @@
-"""Results side by side: each picture is in its place, below it what it is called."""
+"""Results side by side: each picture is in its place, with its title below."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_lists_and_results_and_pictures_come_in_order_with_their_titles() -> Non
     np.testing.assert_array_equal(shown.picture(), figure([Row(cells([3, 4], "a"))], 40, text=13))
 
 
-def test_a_long_title_goes_on_below() -> None:
+def test_a_long_title_is_wrapped() -> None:
     shown = dv.side_by_side(picture(0), titles=["two words"], cell=40)
     expected = figure([Row([Cell(picture(0), ("two", "words"))])], 40, text=13)
     np.testing.assert_array_equal(shown.picture(), expected)

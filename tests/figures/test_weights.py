@@ -1,4 +1,4 @@
-"""Pictures of weights against the formulas that say how a weight is drawn."""
+"""Pictures of weights against the formulas by which a weight is drawn."""
 
 from __future__ import annotations
 

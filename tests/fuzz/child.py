@@ -1,7 +1,7 @@
-"""Read files that are nearly valid, in a process of its own: ``python -m fuzz.child KIND FOLDER``.
+"""Read nearly valid files in a separate process: ``python -m fuzz.child KIND FOLDER``.
 
 Anything but a valid result or a `DeepVisError` is a finding: another exception, running out of
-memory, and what ends the process. The last input stays in the folder.
+memory, or the end of the process. The last input stays in the folder.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SECONDS = 20  # of CPU time that one input may take
 
 
 def main() -> None:
-    """Try so many inputs; the exit code says whether one was a finding."""
+    """Try many inputs; the exit code says whether there was a finding."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("folder", type=Path)

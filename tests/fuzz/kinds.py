@@ -1,7 +1,7 @@
-"""The kinds of files that are read: valid ones to begin with, and what reads them.
+"""The kinds of files that are read: valid seeds, and their readers.
 
-``KINDS[name]`` holds a function of a folder that gives seeds, and one that reads a file as the
-commands do, and touches all that it gives.
+``KINDS[name]`` holds a function that makes seeds in a folder, and one that reads a file as the
+commands do and uses the whole result.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Files that are nearly valid: ``seeds -> a strategy of bytes``, for hypothesis."""
+"""Nearly valid files: ``seeds -> a strategy of bytes``, for hypothesis."""
 
 from __future__ import annotations
 

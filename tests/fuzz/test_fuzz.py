@@ -1,7 +1,7 @@
-"""Files that are nearly valid give a valid result or a `DeepVisError`, in bounded memory and time.
+"""Nearly valid files give a valid result or a `DeepVisError`, in bounded memory and time.
 
-Each kind of file is read in a process of its own, which would not survive what it is there to
-find. ``make fuzz`` tries more of them, and others each time.
+Each kind of file is read in a separate process, which would not survive a finding. ``make fuzz``
+tries more files, and different ones each time.
 """
 
 from __future__ import annotations

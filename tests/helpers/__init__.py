@@ -1,1 +1,1 @@
-"""What several tests share: nets, images, results folders, and oracles."""
+"""Shared by several tests: nets, images, results folders, and oracles."""

@@ -1,4 +1,4 @@
-"""One line to test a layer: real Caffe and the torch engine give the same values and diffs."""
+"""Test a layer in one line: real Caffe and the torch engine give the same values and diffs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Both kinds of arrays, and torch's as on a GPU, for tests of what is written against either."""
+"""Both kinds of arrays, and torch's as on a GPU, for tests of code that works on either."""
 
 from __future__ import annotations
 

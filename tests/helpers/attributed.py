@@ -1,4 +1,4 @@
-"""A small net to attribute in, and a net up to a layer as captum takes it."""
+"""A small net for attribution, and a net up to one layer in the form that captum takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A session that remembers what it was told and draws four colours, and a server that shows it."""
+"""A session that records its calls and draws four colours, and a server that shows it."""
 
 from __future__ import annotations
 

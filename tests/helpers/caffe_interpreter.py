@@ -1,6 +1,6 @@
-"""Runs little pycaffe programs, line by line, and writes down all that each line leaves behind.
+"""Run small pycaffe programs line by line, and record the state after each line.
 
-A program is a script as users write them, one statement a line, and the files that it reads:
+A program is a script as users write them, one statement per line, with the files that it reads:
 
     {"files": {"net.prototxt": "..."}, "lines": ["net = caffe.Net('net.prototxt', 1)", ...]}
 

@@ -1,4 +1,4 @@
-"""The same net in real pycaffe and in ours, in one process, and what differs."""
+"""The same net in real pycaffe and in ours, in one process, and the differences."""
 
 from __future__ import annotations
 

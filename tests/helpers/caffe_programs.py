@@ -1,4 +1,4 @@
-"""The same program in real pycaffe and in ours, each in a process of its own, and what differs."""
+"""The same program in real pycaffe and in ours, each in its own process, and the differences."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What real Caffe makes of many nets: shapes, or an abort. Each net in a process of its own.
+"""What real Caffe does with many nets: shapes, or an abort. Each net runs in its own process.
 
-A wrong net ends Caffe's process, so this file is also a program: it forks once for each net.
+An invalid net aborts Caffe's process, so this file is also a program, which forks for each net.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def mortal_net(folder: Path, fatal: Path, marker: Path) -> Any:
 
 
 def meeting_net(folder: Path, meeting: Path, processes: int) -> Any:
-    """The small net, which computes nothing until so many processes have one at work."""
+    """The small net, which waits to compute until that many processes are running one."""
     net = small_net(folder)
     evaluate = net.evaluate
 
@@ -138,7 +138,7 @@ def identity(state: object, task: Any, tell: Tell) -> tuple[int, int, int]:
 
 
 def meet(state: object | None, task: tuple[Path, int], tell: Tell) -> tuple[int, int, int]:
-    """Wait until tasks of this kind have begun in so many processes; each leaves its number."""
+    """Wait until tasks of this kind have begun in that many processes; each leaves its PID."""
     folder, processes = task
     (folder / str(os.getpid())).touch()
     eventually(lambda: len(list(folder.iterdir())) >= processes)
@@ -153,7 +153,7 @@ def fail(state: None, task: tuple[int, str], tell: Tell) -> int:
 
 
 class AwkwardError(Exception):
-    """Cannot be made again from its pickle."""
+    """Cannot be unpickled."""
 
     def __init__(self, one: int, two: int) -> None:
         super().__init__(f"{one} and {two}")
@@ -168,7 +168,7 @@ ERRORS: dict[str, Callable[[], Exception]] = {
 
 
 def have_version(version: str | None) -> None:
-    """Let this process have another version of the package; None: have none of it."""
+    """Let this process have another version of the package; None for no package."""
     if version is None:
         sys.modules["deepvis_caffe"] = None  # type: ignore[assignment]
     else:
@@ -177,7 +177,7 @@ def have_version(version: str | None) -> None:
 
 
 def leave_when_asked() -> None:
-    """Let the next question for this process's version fail, as one to a worker that has left."""
+    """Let the next request for this process's version fail, as if the worker had left."""
     version, names = deepvis_caffe.__version__, deepvis_caffe.__getattr__
 
     def answer(name: str) -> Any:

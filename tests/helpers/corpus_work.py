@@ -1,4 +1,4 @@
-"""Work for the children of `tools.corpus`, which import it by name: what goes wrong with a net."""
+"""Work for the children of `tools.corpus`, which import it by name: nets that fail."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Tell = Callable[..., None]
 
 
 def hang(*args: Any) -> None:
-    """Come as far as forward, start a process, tell its number as that of layers; never end."""
+    """Get as far as forward, start a process, report its PID as the number of layers; never end."""
     started = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
     args[-1](stage="forward", layers=started.pid)
     started.wait()

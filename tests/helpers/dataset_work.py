@@ -1,4 +1,4 @@
-"""A pass in a process of its own, to be killed: ``dataset_work.py MODEL IMAGES OUT DIE_AT``."""
+"""A pass in a separate process, to be killed: ``dataset_work.py MODEL IMAGES OUT DIE_AT``."""
 
 from __future__ import annotations
 

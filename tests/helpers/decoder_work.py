@@ -1,4 +1,4 @@
-"""Sources for decoding processes, which import them by name: they count, kill, or take long."""
+"""Sources for decoding processes, which import them by name: they count, kill, or are slow."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def main(folder: str) -> None:
 
 
 def say(line: str) -> None:
-    """To whoever runs this."""
+    """Print a line for the parent process."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

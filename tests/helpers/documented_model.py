@@ -1,4 +1,4 @@
-"""The files that the documentation's snippets name: a small net with its layers, photographs."""
+"""The files that the documentation's snippets use: a small net with its layers, and photographs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Small nets for hypothesis, as text that real Caffe accepts: splits, layers in place, losses.
 
-Every net is right by construction, because real Caffe ends the process at a wrong one. Nothing in
-them is random: no Dropout in phase TRAIN, and no filler, because programs write all parameters.
+Every net is valid by construction, because real Caffe aborts the process at an invalid one. Nothing
+in them is random: no Dropout in phase TRAIN, and no filler, because programs set all parameters.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ V1_NAMES = {
 
 @dataclass(frozen=True)
 class DrawnNet:
-    """A net and what a program has to know of it.
+    """A net and what a program has to know about it.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Nets whose activations are one formula, for tests of the loop itself."""
+"""Nets whose activations are a formula, for tests of the loop itself."""
 
 from __future__ import annotations
 

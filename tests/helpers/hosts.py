@@ -1,8 +1,8 @@
-"""Hosts of one machine: network namespaces at a switch, whose links can be cut.
+"""Virtual hosts on one machine: network namespaces at a switch, whose links can be cut.
 
-A host has an address of its own and a loopback of its own, and reaches nothing but the other hosts.
-What is started on it sees an empty folder in place of the test's, but for one that it shares.
-Making namespaces is root's right; where it is missing, `why_not` says so.
+A host has its own address and its own loopback, and reaches only the other hosts. Programs on it
+see an empty folder instead of the test's, except for one that is shared. Creating namespaces needs
+root; `why_not` says if it is impossible.
 """
 
 from __future__ import annotations
@@ -93,11 +93,11 @@ class Host:
         self.start(["sh", "-c", loop, "sh", sys.executable, *python], log, **more)  # type: ignore[arg-type]
 
     def cut(self) -> None:
-        """Take the link away; nobody is told."""
+        """Cut the link without notifying anyone."""
         _ip("-n", f"{NAME}-switch", "link", "set", "dev", self.name, "down")
 
     def mend(self) -> None:
-        """Give the link back."""
+        """Restore the link."""
         _ip("-n", f"{NAME}-switch", "link", "set", "dev", self.name, "up")
 
     def power_off(self) -> None:

@@ -1,4 +1,4 @@
-"""Small datasets on disk, and what a slow loop finds in them."""
+"""Small datasets on disk, and the results of a slow loop over them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def slow_pass(net: Net, folder: Path, blob: str) -> tuple[list[str], np.ndarray]
 def slow_top(
     names: list[str], values: np.ndarray, count: int
 ) -> list[list[tuple[float, str, int]]]:
-    """For each unit its strongest images: (value, name, position), by plain sorting."""
+    """Each unit's top images, (value, name, position), by plain sorting."""
     found = []
     for unit in range(values.shape[1]):
         rows = [

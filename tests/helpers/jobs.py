@@ -1,4 +1,4 @@
-"""Jobs in one call, as tests want them."""
+"""Jobs in one call, for tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the documentation shows as code: fenced blocks with their markers, and inline code."""
+"""Code in the documentation: fenced blocks with their markers, and inline code."""
 
 from __future__ import annotations
 

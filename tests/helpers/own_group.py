@@ -1,4 +1,4 @@
-"""Scripts in a process group of their own, as a terminal starts them, and who is left in it."""
+"""Scripts in their own process group, as started by a terminal, and what is left in it."""
 
 from __future__ import annotations
 

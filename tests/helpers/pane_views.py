@@ -1,4 +1,4 @@
-"""Views made by hand, for the tests of what is drawn."""
+"""Views made by hand, for tests of drawing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small net, a scan of a few images by it, and a session that shows what is on disk of that."""
+"""A small net, its scan of a few images, and a session that shows these results on disk."""
 
 from __future__ import annotations
 

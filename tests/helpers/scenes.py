@@ -1,4 +1,4 @@
-"""Scenes for tests: a catalogue drawn by hand, no net behind it."""
+"""Scenes for tests: a catalogue made by hand, without a net."""
 
 from __future__ import annotations
 

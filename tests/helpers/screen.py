@@ -1,8 +1,8 @@
-"""A screen of one's own for tests of windows: Xvfb, a window manager, a typist, a look at it.
+"""A virtual screen for tests of windows: Xvfb, a window manager, key presses and screenshots.
 
-Without a window manager, which no user's screen is, about one of OpenCV's windows in twelve is
-mapped and never painted. Debian: ``apt-get install xvfb xdotool openbox``.
-``DEEPVIS_REQUIRE_SCREEN=1`` makes their lack a failure.
+Without a window manager, about one in twelve of OpenCV's windows is mapped but never painted.
+Debian: ``apt-get install xvfb xdotool openbox``. With ``DEEPVIS_REQUIRE_SCREEN=1``, tests fail if
+these are missing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One ascent, slowly: numpy, scipy and a loop over images, written from the paper alone.
+"""A slow ascent: numpy, scipy and a loop over images, written from the paper alone.
 
 ``maximize(value_and_gradient, x, ...)`` shares no line with `deepvis_caffe.optimizer`. It runs in
 float64 and takes one image (C, H, W) at a time.

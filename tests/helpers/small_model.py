@@ -1,4 +1,4 @@
-"""A model small enough to run in a blink, as files: prototxt, caffemodel, labels, settings."""
+"""A tiny model as files: prototxt, caffemodel, labels, settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waiting for what another thread or process does, without a word on how long it takes."""
+"""Waiting for another thread or process, however long it takes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LONG = 60.0  # seconds after which a test has hung; nothing passes or fails by t
 
 
 def eventually(true: Callable[[], T], at_most: float = LONG) -> T:
-    """What a condition gives as soon as it is true; an error if it does not become so."""
+    """Wait until a condition is true, and return its value; an error if it never is."""
     end = time.monotonic() + at_most
     while not (value := true()):
         assert time.monotonic() < end, "it did not happen"

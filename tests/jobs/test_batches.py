@@ -1,4 +1,4 @@
-"""The same pictures from every place: this process, others of this machine, a Dask cluster."""
+"""The same pictures wherever they are made: this process, local processes, a Dask cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`dv.top_images`: what a forward pass of every image finds, and the files of the command."""
+"""`dv.top_images` against a forward pass of every image, and the command's files."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _seen(picture: Picture, place: tuple[int, ...]) -> Picture:
     return picture[2 * y : 2 * y + 3, 2 * x : 2 * x + 3]
 
 
-def test_what_is_said_of_an_image(net: Net, photos: Path) -> None:
+def test_the_record_of_an_image(net: Net, photos: Path) -> None:
     found = dv.top_images(net, photos, "conv/1")
     one = found[2][0]
     assert one.file == photos / one.name

@@ -1,4 +1,4 @@
-"""Two layers whose names make one folder: their results are told apart, and each is found again."""
+"""Two layers whose names give the same folder: their results are kept apart, and found again."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_the_viewer_the_page_and_the_figure_find_them(
         assert out.is_file()
 
 
-def test_top_images_are_told_apart(net: Net, tmp_path: Path) -> None:
+def test_top_images_are_kept_apart(net: Net, tmp_path: Path) -> None:
     source = open_source(write_folder(tmp_path / "images", 3))
     job = Job(net, tmp_path / "out")
     params = ScanParams(LAYERS[:2], 1).for_net(net)
@@ -114,7 +114,7 @@ def test_top_images_are_told_apart(net: Net, tmp_path: Path) -> None:
         assert about["images"][0]["value"] == pytest.approx(scan.layers[layer].top.value.max())
 
 
-def test_figures_are_told_apart(net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_figures_are_kept_apart(net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("net.prototxt").write_text(TEXT, encoding="utf-8")
     layers = {name: ("Convolution", blobs) for name, blobs in net.model.weights.items()}
@@ -142,7 +142,7 @@ def test_a_layer_and_its_own_blob_share_a_folder(tmp_path: Path) -> None:
     assert net_folders(load_text("torch", tmp_path, text).model.graph) == {}
 
 
-def test_the_value_below_an_in_place_layer_is_no_other_layers(tmp_path: Path) -> None:
+def test_the_value_below_an_in_place_layer_belongs_to_no_other_layer(tmp_path: Path) -> None:
     text = net_text(
         conv("c", "data", 1),
         'layer { name: "r" type: "ReLU" bottom: "c" top: "c" }',

@@ -1,4 +1,4 @@
-"""What work will take, from two tasks of each kind."""
+"""Forecasts of disk space and time from two tasks of each kind."""
 
 from __future__ import annotations
 

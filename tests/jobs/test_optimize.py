@@ -1,4 +1,4 @@
-"""From net to files: the pictures are the optimizer's, and interruptions cost nothing finished."""
+"""From net to files: the pictures are the optimizer's, and interruptions lose no finished work."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_pictures_are_the_optimizers_x_with_and_without_mean(net: Net, tmp_path:
         assert record["params"]["blur_width"] == 1.0  # preset 3, Table 1
 
 
-def test_what_is_told_of_each_unit(torch_net: Net, tmp_path: Path) -> None:
+def test_the_summary_of_each_unit(torch_net: Net, tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     made = make_layer(torch_net, store, "fc", [3, 1], [0, 1], PARAMS)
     runs = optimize(torch_net, "fc", [3, 1], [0, 1], preset=PARAMS)
@@ -356,7 +356,7 @@ def test_a_unit_that_sees_only_padding_shows_the_whole_picture(tmp_path: Path) -
     assert made.new == 1
 
 
-def test_a_units_diverse_images_stay_together_and_are_made_anew_together(
+def test_a_units_diverse_images_are_kept_or_made_again_together(
     torch_net: Net, tmp_path: Path
 ) -> None:
     # pictures depend on the seeds beside them: one that is lost brings all of its unit's again

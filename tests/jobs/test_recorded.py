@@ -1,7 +1,7 @@
-"""A results folder that another version of the program has made is known, and resumed.
+"""A results folder from an earlier version of the program is recognized, and resumed.
 
-``recorded_results.json`` holds it, file by file: what `COMMANDS` made of the small model before the
-names of files moved into one module. Records are there as they were written, pictures in base64.
+``recorded_results.json`` has it, file by file: what `COMMANDS` made from the small model before the
+names of files moved into one module. Records are stored as they were written, pictures in base64.
 """
 
 from __future__ import annotations

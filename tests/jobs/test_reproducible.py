@@ -1,4 +1,4 @@
-"""Reproducible runs: the same bytes, however the work is cut, shared, interrupted or threaded."""
+"""Reproducible runs: the same bytes, however work is batched, shared, interrupted or threaded."""
 
 from __future__ import annotations
 

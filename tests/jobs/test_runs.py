@@ -1,4 +1,4 @@
-"""Runs from Python: they save and load themselves, and go on where they were cut off."""
+"""Runs from Python: saving, loading, and resuming after an interruption."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_saving_and_a_results_folder_write_the_same_files(
     assert sum(name.endswith("_montage.jpg") for name in saved) == (2 if what == "units" else 3)
 
 
-def test_a_run_that_was_cut_off_goes_on(
+def test_an_interrupted_run_resumes(
     net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is cut off is made anew, what is finished is read, and all is as if undisturbed."""
@@ -123,7 +123,7 @@ def fade(x):  # type: ignore[no-untyped-def]
     return x * 0.9
 
 
-def test_runs_with_functions_and_arrays_go_on_and_are_read_back(net: Net, tmp_path: Path) -> None:
+def test_runs_with_functions_and_arrays_resume_and_are_read_back(net: Net, tmp_path: Path) -> None:
     """Of a function and an array the record has a digest: enough to tell whether it is the same."""
     start = np.random.default_rng(0).normal(0, 5, net.preprocessor.shape).astype(np.float32)
 

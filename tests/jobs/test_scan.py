@@ -1,4 +1,4 @@
-"""A pass in shards: cut off and taken up, killed, shared among processes, one result."""
+"""A scan in shards: interrupted and resumed, killed, shared among processes, with one result."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def interrupted(net: Net, images: Path, out: Path, at: int) -> list[str]:
     return sorted(path.name for path in out.glob("*.npz"))
 
 
-def test_finished_shards_are_kept_and_the_same_call_goes_on(
+def test_finished_shards_are_kept_and_the_same_call_resumes(
     net: Net, images: Path, tmp_path: Path, expected: dict[str, object]
 ) -> None:
     assert expected["images"] == IMAGES
@@ -121,7 +121,7 @@ def test_a_damaged_shard_is_made_again(
 
 
 @pytest.mark.process
-def test_killed_in_the_middle_it_goes_on_to_the_same_bytes(
+def test_killed_in_the_middle_it_resumes_to_the_same_bytes(
     net: Net, model: Path, images: Path, tmp_path: Path, expected: dict[str, object]
 ) -> None:
     killed = start_script(dataset_work.__file__, model, images, tmp_path, 13)

@@ -1,4 +1,4 @@
-"""A unit's strongest images on disk, in the toolbox's layout, made once and replaced by nobody."""
+"""A unit's top images on disk, in the toolbox's layout, made once and never replaced unasked."""
 
 from __future__ import annotations
 

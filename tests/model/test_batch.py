@@ -1,4 +1,4 @@
-"""Whether images of a batch stay apart: what is said of a net, and what running it shows."""
+"""Whether the images of a batch are independent: predictions against running the net."""
 
 from __future__ import annotations
 

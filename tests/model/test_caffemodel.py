@@ -365,7 +365,7 @@ def test_hdf5_weights_that_are_not_in_the_file_are_refused(path):
     np.testing.assert_array_equal(read_caffemodel(path)["conv"][0], np.arange(3, dtype=np.float32))
     with h5py.File(path, "w") as file:
         file["data/conv/0"] = ["a", "b"]
-    with pytest.raises(WeightsError, match="'/data/conv/0' holds object values, and no numbers"):
+    with pytest.raises(WeightsError, match="'/data/conv/0' holds object values, not numbers"):
         read_caffemodel(path)
     with h5py.File(path, "w") as file:
         file.create_dataset("data/conv/0", (4,), np.uint8, external=[("/dev/zero", 0, 4)])

@@ -1,4 +1,4 @@
-"""Fields of forks: the net that says the same in stock Caffe's terms is written by hand."""
+"""Fields of forks, against equivalent nets in stock Caffe's terms, written by hand."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ CONV = 'name: "c" type: "Convolution" bottom: "data" top: "c"'
         ),
     ],
 )
-def test_a_forks_field_is_said_in_stocks_terms(fork: str, stock: str) -> None:
+def test_a_forks_field_is_rewritten_in_stock_terms(fork: str, stock: str) -> None:
     ours, expected = (text_format.Parse(text, NetParameter()) for text in (fork, stock))
     faults: dict[str, str] = {}
     assert translate(ours, faults) == expected
@@ -81,7 +81,7 @@ def test_a_forks_field_is_said_in_stocks_terms(fork: str, stock: str) -> None:
     assert not faults
 
 
-def test_what_cannot_be_said_so_is_the_layers_fault() -> None:
+def test_what_cannot_be_rewritten_is_the_layers_error() -> None:
     fused = f"layer {{ {CONV} convolution_param {{ fuse_type: FUSED_CONV_ELTWISE_RELU }} }}"
     faults: dict[str, str] = {}
     translate(text_format.Parse(fused, NetParameter()), faults)
@@ -182,7 +182,7 @@ def test_a_deconvolution_by_cudnn_is_one() -> None:
     assert (up.type, up.convolution_param) == ("Deconvolution", written.layer[0].convolution_param)
 
 
-def test_ristrettos_layers_do_not_round_and_that_is_said(
+def test_ristrettos_layers_do_not_round_and_that_is_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     params = (

@@ -1,4 +1,4 @@
-"""Random weights: spreads against the formula, and what they make of a real net under Caffe."""
+"""Random weights: spreads against the formula, and activations of a real net under Caffe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What inputs hold beside the image: against arrays written by hand."""
+"""Values of the inputs beside the image, against arrays written by hand."""
 
 from __future__ import annotations
 

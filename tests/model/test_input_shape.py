@@ -1,7 +1,7 @@
-"""Shapes of inputs that the file does not tell: against the shapes that made the weights.
+"""Input shapes that the file does not state, against the shapes for which the weights were made.
 
 Each net is described with its real input size, its weights get the shapes that real Caffe gives
-them at that size (written by hand where they are few), and then the size is taken out of the file.
+them at that size (written by hand if they are few), and then the size is removed from the file.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ def test_weights_in_the_legacy_shape_of_four_axes_tell_as_much():
     assert input_shapes(fitted(DATA % "" + LENET, weights)) == {"data": (1, 1, 28, 28)}
 
 
-def test_channels_come_from_the_weights_where_only_the_size_is_told():
+def test_channels_come_from_the_weights_if_only_the_size_is_given():
     weights = {"conv1": [(20, 1, 5, 5), (20,)], "ip1": [(500, 800), (500,)]}
     done = fitted(DATA % "transform_param { crop_size: 28 }" + LENET, weights)
     assert input_shapes(done) == {"data": (1, 1, 28, 28)}

@@ -1,4 +1,4 @@
-"""Windows: on the part of the image that a unit sees, its value and gradient are the whole's."""
+"""Windows: on its receptive field alone, a unit has the same value and gradient as on the image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kernels against what engines compute: a unit's value for an image of one 1 is a weight."""
+"""Kernels against the engines: a unit's value for an image with a single 1 is a weight."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Label files as people have them."""
+"""Label files in common formats."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_labels_belong_to_layers_with_as_many_units() -> None:
     assert label_of((), 0, 5) is None
 
 
-def test_what_is_no_label_file(tmp_path: Path) -> None:
+def test_what_is_not_a_label_file(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"cannot read the labels .*: No such file"):
         read_labels(tmp_path / "gone.txt")
     (tmp_path / "empty.txt").write_text("\n\n")

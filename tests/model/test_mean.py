@@ -110,7 +110,7 @@ def test_exact_size_is_taken_whole():
         ("none.npy", "no mean file at none.npy"),
     ],
 )
-def test_what_does_not_fit_is_said_in_words(spec, words):
+def test_what_does_not_fit_is_a_clear_error(spec, words):
     with pytest.raises(ImageError, match=words):
         _mean(spec, SHAPE)
 
@@ -122,7 +122,7 @@ def test_too_small_a_mean_image_names_its_channel_values():
 
 @pytest.mark.parametrize("suffix", [".npy", ".binaryproto"])
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n junk", b"\x93NUMPY\x01\x00"])
-def test_damaged_files_are_said_in_words(tmp_path, suffix, content):
+def test_damaged_files_give_clear_errors(tmp_path, suffix, content):
     path = tmp_path / f"mean{suffix}"
     path.write_bytes(content)
     with pytest.raises(ImageError, match=f"mean{suffix} is (damaged, or )?neither"):

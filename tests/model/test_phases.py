@@ -1,4 +1,4 @@
-"""Which of the nets of a file is taken, compared with nets written by hand."""
+"""Which of the nets in a file is used, compared with nets written by hand."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_the_only_stage_in_which_a_net_is_whole_is_taken():
     )
 
 
-def test_two_layers_that_write_one_blob_because_of_stages_are_told_apart():
+def test_two_layers_that_write_one_blob_because_of_stages_are_distinguished():
     relu = 'layer { name: "r" type: "ReLU" bottom: "c" top: "r" exclude { stage: "one" } }'
     tanh = 'layer { name: "t" type: "TanH" bottom: "c" top: "r" }'
     done = deploy(with_input("data", CONV + relu + tanh))
@@ -102,7 +102,7 @@ def test_two_layers_that_write_one_blob_because_of_stages_are_told_apart():
     assert "loaded in stage 'one', because without a stage layers 'r' and 't' both" in done.notes[0]
 
 
-def test_a_stage_that_no_layer_names_is_said_to_do_nothing():
+def test_a_stage_that_no_layer_names_gives_a_note():
     done = deploy(with_input("data", CONV), stages=["dploy"])
     assert done.notes == ("stage 'dploy' has no effect: no rule of a layer names it",)
 

@@ -246,7 +246,7 @@ def test_pixel_scale_is_the_step_between_gray_levels():
     np.testing.assert_allclose(step, pre.pixel_scale, rtol=1e-4)
 
 
-def test_another_input_size_crops_the_mean_anew():
+def test_another_input_size_crops_the_mean_again():
     mean = RNG.random((3, 20, 30)).astype(np.float32)
     pre = Preprocessor((3, 4, 4), mean, raw_scale=1.0, input_scale=2.0, resize="stretch")
     wide = pre.for_shape(10, 20)
@@ -361,7 +361,7 @@ def test_channels_that_there_are_not(channels):
 
 
 @pytest.mark.parametrize(("channels", "words"), [(4, "the first three as"), (2, "the first one")])
-def test_what_is_shown_of_other_channels_is_said_once(channels, words, caplog):
+def test_the_channels_shown_of_other_inputs_are_reported_once(channels, words, caplog):
     preprocess._say_what_is_shown.cache_clear()
     for _ in range(2):
         Preprocessor((channels, 1, 1)).show(np.zeros((channels, 1, 1), np.float32))

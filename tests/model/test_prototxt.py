@@ -1,4 +1,4 @@
-"""Reading prototxts: what is read is compared with the same net written by hand in V2."""
+"""Reading prototxts, compared with the same net written by hand in V2."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_types_of_forks_in_the_old_form(write, kind, expected):
     assert net.layer[0].type == expected
 
 
-def test_a_clashing_number_is_told_apart_by_the_fields(write):
+def test_a_clashing_number_is_resolved_by_the_fields(write):
     text = 'layers { name: "a" type: 43 bn_param { } } layers { name: "b" type: 43 }'
     first, second = read_prototxt(write(text)).layer
     assert first.type == "BN"
@@ -214,7 +214,7 @@ def test_a_value_that_makes_no_sense_is_its_layers_fault_alone(write, inside, re
     assert [layer.name for layer in read.net.layer] == ["good", "bad"]
 
 
-def test_what_only_training_reads_is_no_fault(write):
+def test_what_only_training_reads_is_not_an_error(write):
     text = """layer { name: "a" type: "Data"
       data_param { source: "C:\\Users\\me\\lmdb" backend: LEVELDBX }
       convolution_param { weight_filler { variance_norm: ODD } engine: MKL2017 } }"""
@@ -341,7 +341,7 @@ def test_the_rounding_of_later_caffe(write, written, ceil):
         ("${" * 50_000, "nested more than 100 deep"),  # the time would grow with its square
     ],
 )
-def test_what_is_no_prototxt_is_said_in_few_words(text, said, tmp_path):
+def test_the_error_for_what_is_not_a_prototxt_is_short(text, said, tmp_path):
     path = tmp_path / "net.prototxt"
     path.write_text(text)
     with pytest.raises(ModelError, match=said) as caught:

@@ -1,4 +1,4 @@
-"""Stages of a net: as the papers' tables have them, and as what all of the image passes through."""
+"""Stages of a net: as in the papers' tables, and as what the whole image passes through."""
 
 from __future__ import annotations
 

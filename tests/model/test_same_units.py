@@ -1,4 +1,4 @@
-"""Units that are the same: what the net computes of one is what it computes of the other."""
+"""Equivalent units: the net computes the same values for both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The schema against real Caffe's own, and the rule for what forks added."""
+"""The schema against real Caffe's own, and the rule for fields that forks added."""
 
 from __future__ import annotations
 

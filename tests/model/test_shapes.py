@@ -1,5 +1,5 @@
 # ruff: noqa: E501 (one net a line)
-"""Shapes against real Caffe, which also says which nets it refuses; and some worked by hand."""
+"""Shapes and rejected nets against real Caffe; and some shapes worked out by hand."""
 
 from __future__ import annotations
 
@@ -299,7 +299,7 @@ def test_what_we_refuse_caffe_aborts_on(caffe):
 
 
 @pytest.mark.parametrize(("text", "message"), REFUSED + WRONG)
-def test_a_wrong_net_is_refused_in_words(text, message):
+def test_a_wrong_net_is_refused_with_a_clear_error(text, message):
     with pytest.raises(ModelError, match=message) as caught:
         shapes(text)
     if "the layer" in text:

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 (one net a line)
-"""Shapes of the layers that detectors' forks have and stock Caffe does not, worked by hand."""
+"""Shapes of detectors' layers that only forks have, worked out by hand."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_tops(kind: str, bottoms: str, params: str, top: tuple[int, ...]) -> Non
 
 
 @pytest.mark.parametrize(("kind", "bottoms", "params", "message"), REFUSED)
-def test_a_wrong_layer_is_refused_in_words(
+def test_a_wrong_layer_is_refused_with_a_clear_error(
     kind: str, bottoms: str, params: str, message: str
 ) -> None:
     with pytest.raises(ModelError, match=message):

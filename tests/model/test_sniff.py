@@ -1,4 +1,4 @@
-"""What is given in place of weights: files as the programs themselves write them."""
+"""Files given in place of weights, as other programs write them."""
 
 from __future__ import annotations
 

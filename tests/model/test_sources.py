@@ -1,4 +1,4 @@
-"""What feeds a net: which blobs become inputs, and which layers are at fault instead.
+"""The inputs of a net: which blobs become inputs, and which are errors of layers instead.
 
 Compared with nets written by hand.
 """
@@ -65,7 +65,7 @@ def test_layers_that_make_values_of_their_own_stay(kind):
     assert [layer.type for layer in net.layer] == ["Input", "Convolution", kind, "Eltwise"]
 
 
-def test_a_convolution_whose_bottom_is_forgotten_is_no_data_layer():
+def test_a_convolution_without_its_bottom_is_not_a_data_layer():
     text = INPUT + CONV + CONV.replace('bottom: "data"', "").replace('"c"', '"d"')
     text += (
         CONV.replace('bottom: "data"', "")
@@ -170,7 +170,7 @@ def test_a_custom_convolution_reads_the_image_not_a_label():
     ]
 
 
-def test_a_second_input_of_a_custom_layer_with_weights_is_no_label():
+def test_a_second_input_of_a_custom_layer_with_weights_is_not_a_label():
     text = 'layer { name: "src" type: "Data" top: "data" top: "aux" top: "label" }' + CONV
     text += """
     layer { name: "m" type: "MyConvolution" bottom: "aux" top: "m"

@@ -1,4 +1,4 @@
-"""Which layers make the channels of a value: those whose units change it when they change."""
+"""Which layers make the channels of a value: those whose units affect it."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_the_value_is_what_lies_above_a_rectifier(net: Net) -> None:
 
 
 @pytest.mark.parametrize("name", ["less", "soft"])
-def test_what_is_no_unit_alone_has_sources_but_no_channels(net: Net, name: str) -> None:
+def test_mixed_units_have_sources_but_no_channels(net: Net, name: str) -> None:
     found = unit_sources(net.model, net.model.graph.activation(name))
     assert {one.name for one in found} == {"a", "b", "c"}
     assert all(one.channels is None for one in found)

@@ -26,7 +26,7 @@ def test_units(text: str, units: list[int]) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x", "1;2", "1-", "-1", "2-x", "1,"])
-def test_what_is_no_unit(text: str) -> None:
+def test_what_is_not_a_unit(text: str) -> None:
     with pytest.raises(SettingsError, match="is neither a unit nor a range"):
         parse_units(text, 6)
 
@@ -75,7 +75,7 @@ def test_a_name_that_is_none(text: str) -> None:
         parse_units(text, 6, partial(unit_of, LABELS, layer="fc"))
 
 
-def test_a_slip_in_numbers_is_no_name() -> None:
+def test_a_typo_in_numbers_is_not_a_name() -> None:
     with pytest.raises(SettingsError, match="'1-' is neither a unit nor a range"):
         parse_units("1-", 6, partial(unit_of, LABELS, layer="fc"))
 

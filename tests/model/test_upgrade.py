@@ -1,4 +1,4 @@
-"""Old generations against real Caffe, which upgrades them itself, and against V2 by hand."""
+"""Upgrades of old generations, against real Caffe's own and against V2 written by hand."""
 
 from __future__ import annotations
 

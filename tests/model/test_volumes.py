@@ -1,4 +1,4 @@
-"""Convolution and pooling along three axes, as forks write them: what they say, and real Caffe."""
+"""Convolution and pooling over three axes, as forks write them, against real Caffe."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ C3D = "num_output: 2 kernel_size: 3 kernel_depth: 2 "
         ),
     ],
 )
-def test_a_convolution_is_said_in_stocks_fields(kind: str, params: str, stock: str) -> None:
+def test_a_convolution_is_rewritten_in_stock_fields(kind: str, params: str, stock: str) -> None:
     ours = text_format.Parse(layer("c", kind, "data", "c", params), NetParameter())
     theirs = kind.replace("3D", "").replace("Nd", "")
     expected = text_format.Parse(layer("c", theirs, "data", "c", stock), NetParameter())

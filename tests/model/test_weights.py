@@ -1,4 +1,4 @@
-"""Matching weights to layers: what fits, and what each misfit is called."""
+"""Matching weights to layers, and the error for each mismatch."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def with_nan():
         ),
     ],
 )
-def test_what_does_not_fit_is_said_in_words(found, message):
+def test_what_does_not_fit_is_a_clear_error(found, message):
     with pytest.raises(WeightsError, match=message):
         match(found)
 

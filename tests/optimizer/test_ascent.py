@@ -1,4 +1,4 @@
-"""The loop's own rules, on nets that are one formula."""
+"""The loop's own rules, on nets that are a formula."""
 
 from __future__ import annotations
 

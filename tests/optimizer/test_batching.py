@@ -1,4 +1,4 @@
-"""Batch sizes: what is measured decides, memory and the number of images limit it."""
+"""Batch sizes: chosen by measurement, limited by memory and the number of images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is not the paper's, each part against scipy, finite differences or brute force."""
+"""Additions to the paper, each against scipy, finite differences or brute force."""
 
 from __future__ import annotations
 

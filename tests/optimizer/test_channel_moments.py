@@ -1,4 +1,4 @@
-"""Channel moments: their formula in numpy, gradients by finite differences, and what they do."""
+"""Channel moments: their formula in numpy, gradients by finite differences, and their effect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers of their own for hidden units: the same pictures as with plain parameters."""
+"""Separate parameters for hidden units: the same pictures as with plain parameters."""
 
 from __future__ import annotations
 

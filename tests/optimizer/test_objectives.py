@@ -1,4 +1,4 @@
-"""Objectives: values by the published formulas, gradients by finite differences, and they rise."""
+"""Objectives: values by the published formulas, gradients by finite differences, and ascents."""
 
 from __future__ import annotations
 
@@ -269,7 +269,7 @@ def test_text_reads_back_as_the_same_objective(terms: list[tuple[float, Objectiv
     "text",
     ["", "pool10", "pool10:", ":3", "pool10:3x", "pool10:3@", "pool10:3@top", "a:1 + ", "2*"],
 )
-def test_what_is_no_objective_is_an_error_that_shows_how_to_write_one(text: str) -> None:
+def test_what_is_not_an_objective_is_an_error_that_shows_how_to_write_one(text: str) -> None:
     with pytest.raises(SettingsError, match="each term is written LAYER:UNIT"):
         o.parse(text)
 
@@ -318,7 +318,7 @@ def test_names_differ_where_what_is_maximized_differs() -> None:
         (lambda: [o.unit("b", 1), "b"], SettingsError, "got 'b'"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_maximized_is_said(
+def test_what_cannot_be_maximized_is_a_clear_error(
     net: Net, goal: Callable[[], object], error: type[Exception], words: str
 ) -> None:
     with pytest.raises(error, match=words):

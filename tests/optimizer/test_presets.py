@@ -1,4 +1,4 @@
-"""A user's presets: what was saved comes back, and what is wrong is named with file and entry."""
+"""A user's presets: saving and loading, and errors that name the file and entry."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_a_file_that_cannot_be_read_or_written(tmp_path: Path) -> None:
         save_preset(tmp_path / "file" / "presets.json", "crisp", CRISP)
 
 
-def test_parameters_in_words() -> None:
+def test_parameters_as_text() -> None:
     assert in_words(CRISP, rate=True) == ("decay 0.01, blur 0.7 px every 3; 5 gray levels a step")
     assert in_words(AscentParams()) == "no regularization"
     assert in_words(PRESETS[4]) == "blur 0.5 px every 4, clips contributions under 90%"

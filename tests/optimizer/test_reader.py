@@ -1,4 +1,4 @@
-"""Whichever channels are left out, the first image on top is the one that all would tell."""
+"""Whichever channels are left out, the first top is the same as with all channels."""
 
 from __future__ import annotations
 

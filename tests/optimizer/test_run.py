@@ -1,4 +1,4 @@
-"""`optimize`: what it returns, in which order, how it stops, and what it says of bad requests."""
+"""`optimize`: its results and their order, how it stops, and errors for bad requests."""
 
 from __future__ import annotations
 
@@ -329,7 +329,7 @@ def test_rates_by_word_number_and_object() -> None:
         ({"rate": "fast"}, "rate must be 'auto', 'paper', a number"),
     ],
 )
-def test_a_parameter_out_of_range_is_an_error_in_words(
+def test_a_parameter_out_of_range_is_a_clear_error(
     net: FakeNet, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises((SettingsError, UnknownNameError), match=message):

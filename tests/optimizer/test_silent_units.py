@@ -1,4 +1,4 @@
-"""Units that are off behind a ReLU at first: the redirected gradient leads to where they are on."""
+"""Units that are off behind a ReLU at first: the redirected gradient turns them on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrays to start from: against the preprocessor, and the images that one iteration returns."""
+"""Starting arrays, against the preprocessor and the images that one iteration returns."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_picture_is_preprocessed(net: FakeNet) -> None:
     np.testing.assert_allclose(started(net, gray)[0], net.preprocessor(gray), atol=1e-4)
 
 
-def test_an_input_is_taken_as_it_is(net: FakeNet) -> None:
+def test_an_input_is_used_unchanged(net: FakeNet) -> None:
     x = normal(*SHAPE, scale=20)
     for given in (x, x.astype(np.float32), torch.from_numpy(x)):
         np.testing.assert_allclose(started(net, given, [3])[0], x, rtol=1e-6)
@@ -97,7 +97,7 @@ def test_whether_another_seed_gives_another_image() -> None:
         ("nois", UnknownNameError, "did you mean 'noise'"),
     ],
 )
-def test_what_is_no_start(start: Any, error: type[Exception], message: str) -> None:
+def test_what_is_not_a_start(start: Any, error: type[Exception], message: str) -> None:
     net = FakeNet(bumps(normal(2, *SHAPE, scale=40)), 2, SHAPE)
     with pytest.raises(error, match=message):
         optimize(net, "unit", 1, [0, 1], iterations=1, start=start)

@@ -1,4 +1,4 @@
-"""Transforms: what is shown by scipy, adjoints by the identity <T x, y> = <x, T* y>."""
+"""Transforms: outputs against scipy, adjoints by the identity <T x, y> = <x, T* y>."""
 
 from __future__ import annotations
 
@@ -294,7 +294,7 @@ def test_functions_in_a_row_may_change_the_size(ops: ArrayOps) -> None:
         (lambda x: x.detach().numpy(), "returned ndarray; expected a torch tensor"),
     ],
 )
-def test_a_function_that_is_no_transform_is_named(
+def test_a_function_that_is_not_a_transform_is_named(
     ops: ArrayOps, function: Callable[..., Any], message: str
 ) -> None:
     net = FakeNet(bumps(normal(1, *SHAPE, scale=40)), 1, SHAPE, ops)

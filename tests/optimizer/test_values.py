@@ -1,4 +1,4 @@
-"""Lists of values in AscentParams: what replaces what, records and presets, names in errors."""
+"""Lists of values in AscentParams: what they replace, records and presets, names in errors."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_both_in_one_call(given: dict[str, Any], message: str) -> None:
         ({"parameterization": p.maco}, r"got maco"),
     ],
 )
-def test_what_is_no_value(given: dict[str, Any], message: str) -> None:
+def test_what_is_not_a_value(given: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         ascent_params(3, **given)
 
@@ -380,7 +380,7 @@ def test_parameters_are_keys() -> None:
     assert one != other
 
 
-def test_in_words() -> None:
+def test_as_text() -> None:
     params = AscentParams(
         transforms=[t.jitter(0.07), t.flip()], regularizers=[r.blur(0.5, every=4), halved]
     )

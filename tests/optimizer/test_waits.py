@@ -1,8 +1,8 @@
 """How often an ascent on a device waits for it: reads of the host, and uploads within the loop.
 
-Every tensor that becomes a number, an array or a shape on the host makes a GPU's host wait until
-all is done that was launched before. PyTorch's dispatcher and the methods of tensors are watched
-here, on a CPU whose memory is treated as a device's.
+Whenever a tensor becomes a number, an array or a shape on the host, the host waits for all work
+launched on the GPU before. These tests watch PyTorch's dispatcher and tensor methods, on a CPU
+whose memory is treated as a device's.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Watching an ascent: what is seen is what the net saw, and the net is free between two steps."""
+"""Watching an ascent: snapshots show the net's input, and the net is free between steps."""
 
 from __future__ import annotations
 

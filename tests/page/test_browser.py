@@ -231,7 +231,7 @@ def test_deep_links_and_the_back_button(page: Page) -> None:
     )
 
 
-def test_a_missing_part_is_said(page: Page, tmp_path: Path) -> None:
+def test_a_missing_part_is_reported(page: Page, tmp_path: Path) -> None:
     add_run(tmp_path, "fc", record("fc", 0, 0))
     write_page(read_results(tmp_path))
     shutil.rmtree(tmp_path / "index_files")

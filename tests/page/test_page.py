@@ -1,4 +1,4 @@
-"""The page's files: read back with Python's own HTML parser; written whole or not at all."""
+"""The page's files: parsed with Python's own HTML parser, and written atomically."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
+from helpers.engine_nets import conv, net_text
 from helpers.results_folder import add_pictures, add_run, record
 
 from deepvis_caffe.errors import ResultsError
+from deepvis_caffe.model.model import load_model
 from deepvis_caffe.page import page
 from deepvis_caffe.page.data import UNITS_A_PART
 from deepvis_caffe.page.page import write_page
+from deepvis_caffe.results.additions import with_net
 from deepvis_caffe.results.index import read_results
 from deepvis_caffe.results.recipes import recipe_name
 
@@ -209,6 +212,26 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
 def _page_of_harmless(folder: Path) -> tuple[Path, Reader]:
     add_pictures(folder, "max_im/conv1/conv1_0000.jpg")
     return _page(folder)
+
+
+@pytest.mark.parametrize(
+    ("folder", "title"),
+    [
+        ("models/caffenet-yos/unit_jpg_vis", "Units of caffenet-yos"),  # the toolbox's own folders
+        ("lenet/results", "Units of lenet"),
+        ("flowers", "Units of flowers"),
+    ],
+)
+def test_pictures_without_records_have_the_title_of_their_net_or_folder(
+    tmp_path: Path, folder: str, title: str
+) -> None:
+    results = tmp_path / folder
+    add_pictures(results, "regularized_opt/conv1/conv1_0000_montage.jpg")
+    assert _page(results)[1].title == title
+    (tmp_path / "net.prototxt").write_text(net_text(conv("conv1", "data", 1), data=(1, 1, 4, 4)))
+    model = load_model(tmp_path / "net.prototxt", None, need_weights=False)
+    named = with_net(read_results(results), model)
+    assert Reader(write_page(named).read_text(encoding="utf-8")).title == "Units of small"
 
 
 def test_nothing_outside_is_asked_for(tmp_path: Path) -> None:

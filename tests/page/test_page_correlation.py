@@ -1,4 +1,4 @@
-"""A layer's correlation as the page gets it, read back and held against numpy's."""
+"""A layer's correlation in the page's data, read back and compared with numpy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What drives the units of a results folder: by the weights of the net that it is of."""
+"""Drivers of the units in a results folder, by the weights of its net."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def test_our_own_results(tmp_path: Path) -> None:
     assert seen[-1] == (12, 12)
 
 
-def test_what_counts_for_hidden_units_is_said() -> None:
+def test_what_applies_to_hidden_units_is_reported() -> None:
     assert plain_value({"decay": 0.014, "decay_end": 0.0}) == "decay 0.014, decay_end 0"
 
 

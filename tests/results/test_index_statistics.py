@@ -1,4 +1,4 @@
-"""What a scan says of units, in the index and in the page's data."""
+"""A scan's statistics of units, in the index and in the page's data."""
 
 from __future__ import annotations
 

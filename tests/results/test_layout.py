@@ -1,4 +1,4 @@
-"""Names in a results folder: those of the toolbox and of results that people have, read back."""
+"""Names in a results folder: the toolbox's and those of existing results, parsed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The net beside its results: the layers in its order, and its stages; top images one by one."""
+"""Results with their net: layers in its order, and its stages; top images one by one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which folder has which recipe: names, what is there already, and several processes at once."""
+"""Which folder has which recipe: names, existing folders, and several processes at once."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_what_an_earlier_version_has_is_found_there(tmp_path: Path) -> None:
     assert recipe_folders(own)[0].within == ""
 
 
-def test_an_unfinished_picture_of_ours_is_nobodys(tmp_path: Path) -> None:
+def test_an_unfinished_picture_of_ours_does_not_take_the_folder(tmp_path: Path) -> None:
     _write(tmp_path / "fc/fc_0001_0_best_X.png")
     assert take_folder(tmp_path / "fc", BEST) == ""
 

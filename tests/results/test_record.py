@@ -1,4 +1,4 @@
-"""Records are JSON, written whole, and read only where they are whole."""
+"""Records are JSON, written atomically, and read only if complete."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", "null", '{"a": 1'])
-def test_what_is_no_whole_record_is_none(tmp_path: Path, content: str) -> None:
+def test_an_incomplete_record_is_none(tmp_path: Path, content: str) -> None:
     path = tmp_path / "r.json"
     assert read_record(path) is None
     path.write_text(content)

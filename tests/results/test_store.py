@@ -1,4 +1,4 @@
-"""The results store: DVT's paths, whole files, and what counts as finished."""
+"""The results store: DVT's paths, complete files, and what counts as finished."""
 
 from __future__ import annotations
 

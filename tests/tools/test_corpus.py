@@ -1,4 +1,4 @@
-"""`python -m tools.corpus`: nets of which it is known beforehand how far they come, and why."""
+"""`python -m tools.corpus`: nets for which it is known how far they get, and why."""
 
 from __future__ import annotations
 
@@ -366,7 +366,7 @@ def test_each_file_has_a_process_with_limits(tmp_path: Path) -> None:
 
 @pytest.mark.process
 @pytest.mark.slow
-def test_a_child_that_goes_wrong_has_said_how_far_it_came(tmp_path: Path) -> None:
+def test_a_failing_child_has_reported_how_far_it_got(tmp_path: Path) -> None:
     paths = [tmp_path / "net.prototxt"]
     (hung,) = run_files(paths, PLAIN, replace(ROOMY, seconds=3), trial=hang)
     assert (hung.stage, hung.reason) == ("forward", "no end after 3 s")

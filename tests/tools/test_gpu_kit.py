@@ -1,4 +1,4 @@
-"""The kit for a machine with a GPU, rehearsed on the CPU: each part runs, and what it writes."""
+"""The GPU benchmarks, rehearsed on the CPU: each part runs, and its output."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The files in prototxt/: as their generator writes them, and as their papers describe them.
 
-Oracles: numbers of parameters, sizes of maps and numbers of boxes that others have published; each
-row says where. Statistics of batch normalizations are no parameters.
+Oracles: published numbers of parameters, map sizes and numbers of boxes, with their sources in each
+row. Statistics of batch normalizations are not parameters.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The pinned packages are what setup.py asks for, and nothing but pins with hashes."""
+"""The pinned packages cover setup.py's requirements, and all pins have hashes."""
 
 from __future__ import annotations
 

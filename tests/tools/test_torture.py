@@ -49,7 +49,7 @@ def _torture(
 @pytest.mark.process
 @pytest.mark.slow
 @pytest.mark.parametrize("only", ["optimize, torch", "top-images --overwrite"])
-def test_a_killed_command_goes_on_to_the_same_files(only: str) -> None:
+def test_a_killed_command_resumes_to_the_same_files(only: str) -> None:
     code, said = _torture("--kills", "4", "--only", only)
     assert code == 0, said
     name, kills, _missed, *findings = said.splitlines()[-1].split()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -13,8 +14,11 @@ import numpy as np
 import pytest
 from helpers.small_model import write_model
 from helpers.waiting import LONG, eventually
+from typer.testing import CliRunner
 
 import deepvis_caffe as dv
+from deepvis_caffe.cli.main import app
+from deepvis_caffe.engines.base import Net
 from deepvis_caffe.image import encode_png, read_image, write_image
 from deepvis_caffe.optimizer import ascent_params
 from deepvis_caffe.settings import load_settings
@@ -25,11 +29,13 @@ from deepvis_caffe.viewer.disk import library as library_module
 from deepvis_caffe.viewer.disk import thumbnails as thumbnails_module
 from deepvis_caffe.viewer.headless import run_headless
 from deepvis_caffe.viewer.panes.screen import Screen
+from deepvis_caffe.viewer.panes.status import left_pieces
+from deepvis_caffe.viewer.panes.words import pending
 from deepvis_caffe.viewer.parts import Parts, scene_of
 from deepvis_caffe.viewer.session import Session
 from deepvis_caffe.viewer.sources.open_source import parse_sources
 from deepvis_caffe.viewer.sources.source import Pause, Shot, Source
-from deepvis_caffe.viewer.state.actions import help_table
+from deepvis_caffe.viewer.state.actions import ACTIONS, help_table
 from deepvis_caffe.viewer.state.mouse import mouse_help
 from deepvis_caffe.viewer.state.request import Frame, Request, Result, request_of
 from deepvis_caffe.viewer.state.state import State
@@ -114,6 +120,43 @@ def test_every_key_leaves_a_session_that_goes_on(start: Start) -> None:
     assert session.running
     session.press("q")
     assert not session.running
+
+
+def test_it_says_that_the_net_is_being_loaded(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, loaded = threading.Event(), Net.loaded
+
+    def slow(net: Net) -> Net:
+        assert go.wait(LONG)
+        return loaded(net)
+
+    monkeypatch.setattr(Net, "loaded", slow)
+    session = start()
+    session.draw()
+    assert pending(session.view, "conv") == "loading the net ..."
+    go.set()
+    settle(session)
+    assert not session.view.loading
+
+
+def test_a_key_whose_effect_is_not_to_be_seen_says_why(start: Start, photos: Path) -> None:
+    session = start(str(photos / "0.png"))
+    at_an_end = ("left", "up", "fast_left", "fast_up", "previous_layer", "first_layer", "reset")
+    elsewhere = ("screenshot", "record", "quit", "timing", "next_image", "previous_image")
+    for action in ACTIONS:
+        if action.name in at_an_end + elsewhere:
+            continue
+        session.press("esc")
+        session.show_message("")
+        before = settle(session)[:-STATUS], left_pieces(session.view)
+        session.act(action.name)
+        eventually(lambda: settle(session) is not None and not session.reading)
+        now = settle(session)[:-STATUS], left_pieces(session.view)
+        assert (before[0] != now[0]).any() or before[1] != now[1], action.name
+        if action.name in ("search", "help"):
+            session.act(action.name)
+        session.press("esc")
 
 
 def test_enter_goes_down_to_what_raises_a_unit_most_and_backspace_back_up(start: Start) -> None:
@@ -566,9 +609,28 @@ def test_the_recipe_is_turned_as_soon_as_it_is_known_which_there_are(
         session.press(key)
     run_headless(session, 1, tmp_path / "shots")
     assert session.state.recipe == "toolbox"
-    session.press("u")
-    session.press(".")
-    eventually(lambda: session.draw() and "by several recipes" in session.view.status.message)
+
+
+def test_what_is_said_of_no_other_recipe_makes_one(start: Start, tmp_path: Path) -> None:
+    session = start()
+    model = ["--settings", str(tmp_path / "settings_local.py"), "--results", str(tmp_path / "out")]
+
+    def known() -> tuple[str, ...]:
+        return session._parts.library.recipes(session.scene.entries[0]) or ()
+
+    def after_key(beginning: str) -> str:
+        session.press(".")
+        eventually(lambda: session.draw() and session.view.status.message.startswith(beginning))
+        return session.view.status.message
+
+    for count, said in enumerate(("conv/1 has no", "all optimized images of conv/1 are by best-")):
+        program, *words = shlex.split(after_key(said).rpartition(": ")[2])
+        assert program == "deepvis"
+        few = ["--seeds", "1", "--iterations", str(3 + count)]
+        assert CliRunner().invoke(app, [*words, *few, *model]).exit_code == 0
+        eventually(lambda n=count: session.draw() and len(known()) == n + 1)
+    after_key("optimized images by best-")
+    assert "(2 of 2 recipes)" in session.view.status.message
 
 
 def test_x_stops_the_making(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -578,7 +640,7 @@ def test_x_stops_the_making(start: Start, tmp_path: Path, monkeypatch: pytest.Mo
     session.press("o")
     settle(session)
     assert session.state == replace(session.state, synthesis=False)
-    assert session.view.status.message == "optimizing images of units without any: off"
+    assert session.view.status.message == "optimizing missing images: off"
     idle, rested = Synthesis.__call__, threading.Event()
 
     def watched(synthesis: Synthesis, between: Callable[[], bool]) -> bool:

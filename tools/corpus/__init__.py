@@ -1,1 +1,1 @@
-"""Runs any list of prototxts with random weights, and says of each how far it comes and why."""
+"""Run a list of prototxts with random weights, and report how far each one gets, and why."""

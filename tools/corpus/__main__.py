@@ -1,9 +1,9 @@
-"""Run prototxts with random weights; say of each how far it comes: parse, info, build, ... ok.
+"""Run prototxts with random weights, and report how far each gets: parse, info, build, ... ok.
 
     python -m tools.corpus LIST... [-o results.tsv] [--resume] [--jobs 2] [--caffe]
 
-LIST is a text file with a path a line, a TSV, a folder, a pattern, or a prototxt. Each file runs in
-a process of its own, with limits on time and memory.
+LIST is a text file with one path per line, a TSV, a folder, a pattern, or a prototxt. Each file
+runs in its own process, with limits on time and memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tools.corpus.trial import Options
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; its exit status."""
+    """Run the command, and return its exit status."""
     parser = _parser()
     given = parser.parse_args(arguments)
     try:

@@ -22,7 +22,7 @@ from tools.corpus.record import one_line
 
 Work = Callable[..., None]
 
-GRACE = 10  # seconds after which a child ends itself, where its parent did not
+GRACE = 10  # seconds past the limit after which a child exits if its parent has not killed it
 
 
 class Stopped(Exception):
@@ -31,14 +31,14 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """What a child may use.
+    """The limits of a child.
 
     Attributes
     ----------
     seconds
-        Wall-clock time, after which it is killed.
+        Wall-clock time after which it is killed.
     memory
-        Bytes of data that it may map. More is refused, so that it fails with an error of its own.
+        Bytes of data that it may map. Further allocations fail, so that it raises its own error.
     """
 
     seconds: float
@@ -47,16 +47,16 @@ class Limits:
 
 @dataclass(frozen=True)
 class Ended:
-    """What a child told, and how it ended.
+    """What a child reported, and how it ended.
 
     Attributes
     ----------
     told
-        The last of each field.
+        The last value of each field.
     seconds, memory
         Wall-clock time, and peak resident memory in MiB.
     fault
-        Why it ended before its work did, in words; empty if it did not.
+        Why it ended early, as text; empty if it did not.
     """
 
     told: dict[str, Any]
@@ -66,7 +66,7 @@ class Ended:
 
 
 class Children:
-    """Starts children, each a copy of one process that has imported what they need.
+    """Starts children, each forked from one process that has imported what they need.
 
     Methods may be called from several threads.
 
@@ -84,7 +84,7 @@ class Children:
         self._stopped = False
 
     def run(self, limits: Limits, work: Work, *args: Any) -> Ended:
-        """Call ``work(*args, tell)`` in a child with limits, and wait for its end.
+        """Call ``work(*args, tell)`` in a child with limits, and wait until it ends.
 
         ``tell(field=value, ...)`` may be called any number of times.
 
@@ -123,7 +123,7 @@ class Children:
         return Ended(told, seconds, memory, fault)
 
     def stop(self) -> None:
-        """Kill every child, and start no more."""
+        """Kill all children, and start no more."""
         with self._lock:
             self._stopped = True
             for process in self._alive:
@@ -131,11 +131,11 @@ class Children:
 
 
 def _listen(receiver: Connection, limit: float) -> tuple[dict[str, Any], bool, float]:
-    """What a child tells until it ends, whether it does in time, and how long it takes."""
+    """What a child reports until it ends, whether it ends in time, and how long it takes."""
     told: dict[str, Any] = {}
     began = time.monotonic()
     try:
-        told.update(receiver.recv())  # it is there: the first one has to wait for the imports
+        told.update(receiver.recv())  # it has started, which takes the first one its imports
         began = time.monotonic()
         while receiver.poll(max(0, began + limit - time.monotonic())):
             told.update(receiver.recv())
@@ -145,7 +145,7 @@ def _listen(receiver: Connection, limit: float) -> tuple[dict[str, Any], bool, f
 
 
 def peak_memory(pid: int | None = None) -> float:
-    """Peak resident memory of a process in MiB, by default of this one; 0 of one that is gone."""
+    """Peak resident memory of a process in MiB, by default of this one; 0 if it has exited."""
     try:
         status = Path(f"/proc/{pid or 'self'}/status").read_text(encoding="utf-8")
     except OSError:
@@ -155,9 +155,9 @@ def peak_memory(pid: int | None = None) -> float:
 
 
 def how_it_ended(code: int, log: str) -> str:
-    """Why a process died: its exit code in words, and its last words.
+    """Why a process died: its exit code as text, and the last lines of its log.
 
-    Of a log of glog's, those are the line of its fatal check, not the stack trace below it.
+    Of glog's output, that is the line of the fatal check, not the stack trace below it.
     """
     how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
     lines = [line for line in log.splitlines() if line.strip()]
@@ -170,23 +170,23 @@ def how_it_ended(code: int, log: str) -> str:
 def _in_child(
     work: Work, args: Sequence[Any], sender: Connection, log: str, limits: Limits
 ) -> None:
-    os.setsid()  # a group of its own, to be killed with what it starts; Ctrl-C is the parent's
+    os.setsid()  # own process group, to kill it with its children; Ctrl-C goes to the parent only
     signal.alarm(math.ceil(limits.seconds) + GRACE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_DATA, (limits.memory, limits.memory))
-    with open(log, "ab") as file:  # noqa: PTH123 (its number alone is wanted)
+    with open(log, "ab") as file:  # noqa: PTH123 (only its descriptor is needed)
         os.dup2(file.fileno(), 2)
 
     def tell(**found: Any) -> None:
         sender.send({**found, "memory": peak_memory()})
 
-    tell()  # it is there
+    tell()  # reports the start
     work(*args, tell)
     tell()
 
 
 def _kill(process: Any) -> None:
     if process.is_alive():
-        with suppress(ProcessLookupError):  # it has no group of its own yet
+        with suppress(ProcessLookupError):  # it has no process group of its own yet
             os.killpg(process.pid, signal.SIGKILL)
         process.kill()

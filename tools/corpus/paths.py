@@ -1,4 +1,4 @@
-"""Which files to run: ``a list, folders, patterns -> paths``."""
+"""Find the files to run: ``a list, folders, patterns -> paths``."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from pathlib import Path
 
 
 def find_files(sources: Iterable[str], root: Path | None = None) -> list[Path]:
-    """The prototxts that are meant, each once, in order.
+    """The prototxts that the sources name, each once, in order.
 
     Parameters
     ----------
     sources
         Each a prototxt, a folder (all ``*.prototxt`` below it), a pattern with ``*``, or a list: a
-        text file (``.txt``) with one path a line, or a ``.tsv`` of which all columns but the last
-        make the path. Empty lines and those that begin with ``#`` are skipped, and so is the first
-        line of a TSV where it names no file.
+        text file (``.txt``) with one path per line, or a ``.tsv`` where all columns but the last
+        form the path. Empty lines, lines that begin with ``#`` and a TSV's header are skipped.
     root
-        The folder that the paths of a list start from; that of the list by default.
+        The folder that paths in a list are relative to; the list's folder by default.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What is found out about one file: ``Record``, and a table of them as TSV or JSON lines."""
+"""The result for one file: ``Record``, and a table of records as TSV or JSON lines."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any, TextIO
 
 STAGES = ("parse", "info", "build", "forward", "backward", "ok")
-TRACEBACK = "TRACEBACK"  # begins the reason where it is an exception that is not meant for users
+TRACEBACK = "TRACEBACK"  # begins a reason that is an exception not meant for users
 
-_BETWEEN = " | "  # the items of one cell
+_BETWEEN = " | "  # separates the items of one cell
 
 
 @dataclass(frozen=True)
 class Record:
-    """How far a file came.
+    """How far a file got.
 
     Attributes
     ----------
@@ -27,23 +27,23 @@ class Record:
     reason
         Why it stopped there, in one line.
     layers, running
-        Number of the net's layers in the TEST phase, and of those among them that run.
+        Number of the net's layers in the TEST phase, and of those that run.
     opaque
         ``name (Type)`` of each layer that the engine cannot run.
     warnings
-        What was logged or warned about meanwhile.
+        Log messages and warnings.
     notes
-        What else is remarkable: values that are not finite, ends that no gradient leaves.
+        Other findings: values that are not finite, outputs that no gradient leaves.
     seconds, memory
         Wall-clock time, and peak resident memory in MiB.
     caffe
         ``"equal"``, ``"differs"``, ``"n/a"`` (Caffe lacks a layer, and the others are equal; or it
-        cannot run the net), ``"failed"``, ``"aborted"``; empty where it was not asked.
+        cannot run the net), ``"failed"``, ``"aborted"``; empty if Caffe was not used.
     caffe_values
         Number of values compared.
     caffe_error
-        The largest ``max |ours - Caffe's| / max |Caffe's|`` of a value; of indices, the share of
-        those that differ.
+        The largest ``max |ours - Caffe's| / max |Caffe's|`` of a value; for indices, the fraction
+        that differs.
     caffe_reason
         The first value that differs, the layers that Caffe lacks, or how it failed.
     """
@@ -65,12 +65,12 @@ class Record:
 
 
 def one_line(text: str) -> str:
-    """A text with every run of white space as one space."""
+    """A text with every run of white space replaced by one space."""
     return " ".join(text.split())
 
 
 class Table:
-    """Records in a file, one a line: TSV, or JSON lines where its name ends in ``.jsonl``.
+    """Records in a file, one per line: TSV, or JSON lines if its name ends in ``.jsonl``.
 
     Each record is on disk as soon as it is added.
 
@@ -79,12 +79,12 @@ class Table:
     path
         The file; None for none.
     resume
-        Whether to keep what is there; else it is written anew.
+        Whether to keep the file's records; otherwise it is overwritten.
 
     Attributes
     ----------
     records
-        Those of the file, in order.
+        The records in the file, in order.
     """
 
     def __init__(self, path: Path | None, resume: bool = False) -> None:
@@ -115,7 +115,7 @@ class Table:
             self._file.flush()
 
     def _read(self, path: Path) -> list[Record]:
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # without one cut short
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # without an incomplete one
         if self._as_json:
             return [_record(json.loads(line)) for line in lines]
         names, *rows = (line.split("\t") for line in lines or [""])
@@ -131,7 +131,7 @@ def _cell(value: Any) -> str:
 
 
 def _record(row: Mapping[str, Any]) -> Record:
-    """A record of a TSV's cells, or of what JSON gives."""
+    """A record from a TSV's cells, or from JSON."""
     made: dict[str, Any] = {}
     for field in fields(Record):
         cell, kind = row[field.name], str(field.type)

@@ -36,9 +36,9 @@ def compare(path: Path, options: Options, folder: Path, tell: Tell) -> None:
     Parameters
     ----------
     path, options
-        As of the trial.
+        As for the trial.
     folder
-        What the trial left: the inputs, and every value.
+        The trial's folder, with the inputs and every value.
     tell
         Takes the ``caffe`` fields of a `Record`.
     """
@@ -53,13 +53,13 @@ def _compared(path: Path, options: Options, folder: Path) -> dict[str, Any]:
     model = load_model(path, weights_for(model, options), sizes)
     values = [Value(*one) for one in json.loads((folder / VALUES).read_text(encoding="utf-8"))]
     ran = {model.graph.producer[value].name for value in values}
-    # What we cannot run may stop Caffe too: a file that it names is not there.
+    # Layers that we cannot run may stop Caffe, too, for example because they name a missing file.
     left_out = {
         layer.name: "it did not run in the trial" for layer in model.graph if layer.name not in ran
     }
     try:
         net = PycaffeNet(replace(model, faults={**model.faults, **left_out}), None, "cpu")
-    except EngineError as error:  # it lacks every layer that has weights, or cannot build the net
+    except EngineError as error:  # Caffe lacks every layer with weights, or cannot build the net
         return {"caffe": "n/a", "caffe_reason": in_words(error, path)}
     net.forward(dict(np.load(folder / INPUTS)))
     drawn = depend_on_chance(model.graph)
@@ -77,7 +77,7 @@ def _compared(path: Path, options: Options, folder: Path) -> dict[str, Any]:
 
 
 def depend_on_chance(graph: Graph) -> set[Value]:
-    """The values that are drawn at random, or computed from such."""
+    """The values that are drawn at random, or computed from such values."""
     drawn: set[Value] = set()
     for layer in graph:
         fillers = layer.param.dummy_data_param.data_filler
@@ -89,17 +89,17 @@ def depend_on_chance(graph: Graph) -> set[Value]:
 
 
 def holds_indices(layer: Layer, value: Value) -> bool:
-    """Whether a value says where something is, so that a last bit elsewhere changes all of it."""
+    """Whether a value holds indices, which a rounding error elsewhere may change completely."""
     return layer.type == "ArgMax" or (layer.type == "Pooling" and value in layer.tops[1:])
 
 
 def share_unequal(got: Array, expected: Array) -> float:
-    """The share of numbers that are not the same."""
+    """The fraction of numbers that differ."""
     return float((got != expected).mean()) if got.shape == expected.shape else 1.0
 
 
 def relative_error(got: Array, expected: Array) -> float:
-    """``max |got - expected| / max |expected|``; infinite if other numbers are not finite."""
+    """``max |got - expected| / max |expected|``; infinite if different numbers are not finite."""
     finite = np.isfinite(expected)
     if got.shape != expected.shape or not np.array_equal(
         got[~finite], expected[~finite], equal_nan=True

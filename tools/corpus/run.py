@@ -1,4 +1,4 @@
-"""All files, several at a time, each in a child of its own: ``paths -> records``."""
+"""Run all files, several at a time, each in its own child process: ``paths -> records``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def run_files(
     caffe: bool = False,
     trial: Work = try_net,
 ) -> Iterator[Record]:
-    """Try every file, in whatever order they end.
+    """Try every file, and yield records in the order in which they finish.
 
     Parameters
     ----------
@@ -33,13 +33,13 @@ def run_files(
     options
         How to run each.
     limits
-        What each may use; Caffe twice that memory, because it keeps a diff beside each value.
+        The limits of each; Caffe gets twice the memory, because it keeps a diff beside each value.
     jobs
-        How many at a time.
+        How many to run at a time.
     caffe
         Whether to compare values with Caffe's.
     trial
-        What is done with each in a child, called as `try_net` is.
+        The function to run in each child, called like `try_net`.
     """
     children = Children(PRELOAD)
     pool = ThreadPoolExecutor(jobs)

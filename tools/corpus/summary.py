@@ -1,4 +1,4 @@
-"""Many records in few lines: ``records -> text``."""
+"""A summary of many records: ``records -> text``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def summary(records: Sequence[Record]) -> str:
 
 
 def kind(reason: str) -> str:
-    """Its first part, without what differs from net to net: names, numbers, lists of either."""
+    """The first part of a reason, without names, numbers and lists, which differ between nets."""
     text = re.sub(r"'[^']*'|\"[^\"]*\"", "_", reason.split("; ")[0])
     text = re.sub(r"\b\d+(\.\d+)?\b", "#", text)
     text = re.sub(r"\(#(, #)*,?\)", "(#)", text)
@@ -53,7 +53,7 @@ def _type(layer: str) -> str:
 
 
 def _groups(title: str, failures: Iterable[tuple[str, str, str]]) -> list[str]:
-    """Failures by stage and kind, the most frequent first: a reason, and up to three files."""
+    """Failures by stage and kind, most frequent first, each with a reason and up to three files."""
     groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for file, stage, reason in failures:
         groups.setdefault((stage, kind(reason)), []).append((file, reason))

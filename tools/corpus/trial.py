@@ -1,6 +1,6 @@
-"""How far a net comes: parse, info, build, forward, backward. Runs in a child process.
+"""How far a net gets: parse, info, build, forward, backward. Runs in a child process.
 
-What is found is told piece by piece, so that a process that is killed has said how far it came.
+Findings are reported one by one, so that a process that is killed has reported how far it got.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ class Options:
     Attributes
     ----------
     seed
-        Of weights and inputs.
+        Random seed of weights and inputs.
     input_shapes
-        Shapes by name, batch axis first, of inputs whose shape the file does not tell; ``""`` for
-        those of any other name.
+        Shapes by name, batch axis first, of inputs whose shape the file does not state; ``""`` for
+        all other names.
     until
         The last stage to take.
     """
@@ -67,11 +67,11 @@ def try_net(path: Path, options: Options, folder: Path | None, tell: Tell) -> No
     path
         The prototxt.
     options
-        Which weights, inputs and shapes, and how far to go.
+        Weights, inputs and shapes, and how far to go.
     folder
-        Where to leave inputs and values for the comparison with Caffe; None for nowhere.
+        Where to store inputs and values for the comparison with Caffe; None to store nothing.
     tell
-        Takes fields of a `Record` as they become known; a ``stage`` as it begins.
+        Called with fields of a `Record` as they become known, and with each ``stage`` as it begins.
     """
     trial = _Trial(path, options, folder, tell)
     stages = (trial.parse, trial.info, trial.build, trial.forward, trial.backward)
@@ -83,7 +83,7 @@ def try_net(path: Path, options: Options, folder: Path | None, tell: Tell) -> No
 
 
 class _Trial:
-    """The stages, each after those before it."""
+    """The stages, to be called in order."""
 
     _model: Model
     _sizes: Sizes | None
@@ -94,25 +94,25 @@ class _Trial:
         self._notes: tuple[str, ...] = ()
 
     def parse(self) -> None:
-        """Read the file, and bring it to today's form."""
+        """Read the file, and upgrade it to the current format."""
         read_prototxt(self._path)
 
     def info(self) -> None:
-        """What `deepvis info` lists."""
+        """Compute what `deepvis info` lists."""
         self._model, self._sizes, notes = read_model(self._path, self._options)
         self._note(*notes)
         layers = layer_infos(self._model, self._model.shapes)
         self._tell(layers=len(layers), **_counted(self._model.opaque))
 
     def build(self) -> None:
-        """The net with its weights on the torch engine."""
+        """Load the net with random weights on the torch engine."""
         weights = weights_for(self._model, self._options)
         sizes = self._sizes
         self._net = load_net(self._path, weights, "torch", mean=0, input_shapes=sizes, device="cpu")
         self._tell(**_counted(self._net.opaque))
 
     def forward(self) -> None:
-        """Every layer that runs, on random inputs; a look at every value."""
+        """Run every layer that can run on random inputs, and check every value."""
         net = self._net
         inputs = inputs_for(net, self._options)
         net.forward(inputs)
@@ -137,7 +137,7 @@ class _Trial:
             )
 
     def backward(self) -> None:
-        """From every end and from the last layer, of those with a gradient, to the image."""
+        """Run backward to the image, from every output and the last layer that have a gradient."""
         net, rng = self._net, np.random.default_rng([self._options.seed, 2])
         graph = net.model.graph
         reaching = {info.name for info in net.layers if info.differentiable}
@@ -169,13 +169,13 @@ class _Trial:
 
 
 def _counted(opaque: OpaqueLayers) -> dict[str, Any]:
-    """What a record says of the layers that run, and of those that cannot."""
+    """The fields of a record on layers that run and layers that cannot."""
     named = tuple(f"{layer.name} ({layer.type})" for layer in opaque.values())
     return {"running": len(opaque.running), "opaque": named}
 
 
 def read(net: Net, value: Value) -> Array:
-    """A value of the last forward pass, of those that have a name."""
+    """A named value of the last forward pass."""
     name = str(net.model.graph.value_name(value))
     return net.read([name])[name]
 
@@ -184,7 +184,7 @@ def read(net: Net, value: Value) -> Array:
 
 
 def read_model(path: Path, options: Options) -> tuple[Model, Sizes | None, list[str]]:
-    """The net without weights, for one image where it allows that.
+    """The net without weights, for a batch of one image if it allows that.
 
     Returns
     -------
@@ -193,7 +193,7 @@ def read_model(path: Path, options: Options) -> tuple[Model, Sizes | None, list[
     sizes
         The input shapes to load it with; None for those of the file.
     notes
-        What is remarkable about them.
+        Remarks about them.
     """
     notes: list[str] = []
     sizes: Sizes | None = None
@@ -206,7 +206,7 @@ def read_model(path: Path, options: Options) -> tuple[Model, Sizes | None, list[
         model = load_model(path, None, sizes, need_weights=False)
         notes.append(f"by default, inputs have shapes {sizes}")
     batches = {shape[0] for shape in model.input_shapes.values()}
-    recurrent = any(layer.type in RECURRENT for layer in model.graph)  # there, axis 0 is time
+    recurrent = any(layer.type in RECURRENT for layer in model.graph)  # whose axis 0 is time
     if len(batches) == 1 and batches != {1} and not recurrent:
         one = {name: (1, *shape[1:]) for name, shape in model.input_shapes.items()}
         try:
@@ -223,7 +223,7 @@ def read_model(path: Path, options: Options) -> tuple[Model, Sizes | None, list[
 
 
 def _defaults(error: ModelError, shapes: Sizes) -> dict[str, Sequence[int]]:
-    """The shapes for the inputs whose shape a file does not tell; {} where it is another error."""
+    """Shapes for inputs whose shape the file does not state; {} if the error is another one."""
     unknown = re.search(r"does not tell the shape of input ([^;]*);", str(error))
     names = unknown[1].split(", ") if unknown else []
     found = {name: shapes.get(name, shapes.get("", ())) for name in names}
@@ -237,7 +237,7 @@ def weights_for(model: Model, options: Options) -> Weights:
 
 
 def inputs_for(net: Net, options: Options) -> dict[str, Array]:
-    """Random inputs: pictures where there are four axes, regions of them, zeros and ones."""
+    """Random inputs: pictures for four axes, regions in them, zeros and ones."""
     rng = np.random.default_rng([options.seed, 1])
     image = net.inputs[net.image_input()] if net.inputs else ()
     height, width = image[-2:] if len(image) == 4 else (1, 1)
@@ -263,7 +263,7 @@ def inputs_for(net: Net, options: Options) -> dict[str, Array]:
 
 @contextmanager
 def _heard(path: Path, tell: Tell) -> Iterator[None]:
-    """Tell what is logged or warned about."""
+    """Within the block, report log messages and warnings."""
     said: list[str] = []
 
     def hear(text: str) -> None:
@@ -299,7 +299,7 @@ def _put_into_words(path: Path, tell: Tell) -> Iterator[None]:
 
 
 def in_words(error: Exception, path: Path) -> str:
-    """Our message in one line; of any other exception, its type and place, as a `TRACEBACK`."""
+    """Our own message in one line; any other exception's type and place, as a `TRACEBACK`."""
     if isinstance(error, DeepVisError):
         return one_line(str(error).removeprefix(f"{path}: ").replace(str(path), path.name))
     if isinstance(error, MemoryError):
@@ -310,7 +310,7 @@ def in_words(error: Exception, path: Path) -> str:
 
 
 def _innermost(frames: Iterable[traceback.FrameSummary]) -> str:
-    """The innermost place in our own code, or in any."""
+    """The innermost frame in our own code, or else in any."""
     frames = list(frames)
     ours = [frame for frame in frames if deepvis_caffe.__name__ in Path(frame.filename).parts]
     last = (ours or frames)[-1]

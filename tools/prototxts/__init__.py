@@ -1,1 +1,1 @@
-"""Writes the files in ``prototxt/`` from published architectures; nobody edits those by hand."""
+"""Generate the files in ``prototxt/`` from published architectures; do not edit them by hand."""

@@ -1,4 +1,4 @@
-"""``python -m tools.prototxts`` writes all files; with ``--check`` it only says which differ."""
+"""``python -m tools.prototxts`` writes all files; with ``--check`` it only lists which differ."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def _lenet(net: Net, channels: tuple[int, int], hidden: int) -> None:
 
 
 def alexnet() -> Net:
-    """AlexNet in one column."""
+    """AlexNet as a single column."""
     net = Net(
         "AlexNet",
         f"BVLC AlexNet: {KRIZHEVSKY}, in one column, normalization before pooling. Layer names as "
@@ -107,7 +107,7 @@ def alexnet_convolutions(net: Net, blob: str, norm_first: bool) -> str:
 
 
 def zfnet() -> Net:
-    """The net of the first paper that used deconvnets to look inside."""
+    """The net of the first paper that visualized nets with deconvnets."""
     net = Net(
         "ZFNet",
         'ZFNet: Zeiler and Fergus 2014, "Visualizing and Understanding Convolutional Networks", '
@@ -137,7 +137,7 @@ def nin() -> Net:
         f"model zoo. {BGR_MEAN}",
     )
     blob = net.input(1, 3, 224, 224)
-    # Names and numbers of the release, which follow no rule: (layer, its ReLU, outputs, kernel)
+    # The release's irregular names and its numbers: (layer, its ReLU, outputs, kernel)
     stages: list[tuple[str, dict[str, int], Sequence[tuple[str, str, int, int]]]] = [
         (
             "pool0",
@@ -167,7 +167,7 @@ def nin() -> Net:
     for pool, sizes, layers in stages:
         for name, relu, outputs, kernel in layers:
             more = sizes if name.startswith("conv") else {}
-            top = name.removesuffix("-1024")  # is in names of layers only, not in those of blobs
+            top = name.removesuffix("-1024")  # which only names of layers have, not those of blobs
             blob = net.conv_relu(name, blob, outputs, kernel, relu=relu, top=top, **more)
         blob = net.pool(pool, blob, 3, 2) if pool else blob
         blob = net.dropout("drop", blob) if pool == "pool3" else blob
@@ -205,7 +205,7 @@ def vgg_convolutions(
     last_dilation: int = 1,
     pools: Sequence[dict[str, int]] = ({"kernel": 2, "stride": 2},) * 5,
 ) -> str:
-    """conv1_1 to the last pooling of VGG; nets that are built on it change padding and pooling."""
+    """conv1_1 to the last pooling of VGG; nets based on it change padding and pooling."""
     for stage, (layers, outputs) in enumerate(zip(VGG_STAGES[depth], VGG_CHANNELS, strict=True), 1):
         dilation = last_dilation if stage == 5 else 1
         for part in range(1, layers + 1):
@@ -220,7 +220,7 @@ def vgg_convolutions(
 
 
 def googlenet() -> Net:
-    """GoogLeNet without the classifiers that help its training."""
+    """GoogLeNet without its auxiliary classifiers."""
     net = Net(
         "GoogleNet",
         'GoogLeNet: Szegedy et al. 2015, "Going Deeper with Convolutions", '
@@ -354,7 +354,7 @@ def squeezenet(version: str) -> Net:
             blob = net.pool(f"pool{module}", blob, 3, 2)
     net.comment("Classifier")
     blob = net.dropout("drop9", blob)
-    # The release of 1.0 pads it, so that the mean at the end takes in a border of biases.
+    # The release of 1.0 pads it, so that the final mean includes a border of biases.
     padded = {"pad": 1} if version == "1.0" else {}
     blob = net.conv_relu("conv10", blob, 1000, 1, relu="relu_conv10", **padded)
     net.softmax(net.global_pool("pool10", blob))
@@ -390,7 +390,7 @@ def densenet121() -> Net:
         return net.relu(relu, blob)
 
     blob = net.conv("conv1", net.input(1, 3, 224, 224), 64, 7, stride=2, pad=3, bias=False)
-    # Down to 56 rows, where Caffe 1.0 without round_mode has 57.
+    # To 56 rows; Caffe 1.0 without round_mode has 57.
     blob = net.pool("pool1", norm_relu("conv1", "relu1", blob), 3, 2, pad=1, round_mode="FLOOR")
     channels, growth = 64, 32
     for stage, layers in enumerate((6, 12, 24, 16), 2):
@@ -509,7 +509,7 @@ def shufflenet_g3() -> Net:
             name, stride = f"resx{unit}", 1 if index else 2
             added = outputs if index else outputs - channels
             width = added // 4
-            first = unit == 1  # of all: it reads too few channels to group and shuffle them
+            first = unit == 1  # the first of all has too few input channels to group and shuffle
             inner = net.conv(f"{name}_conv1", blob, width, 1, group=1 if first else 3, bias=False)
             inner = norm_relu(inner)
             if not first:

@@ -1,4 +1,4 @@
-"""Nets that find objects: SSD, Faster R-CNN and YOLO v2."""
+"""Nets that detect objects: SSD, Faster R-CNN and YOLO v2."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def _ssd_output(
     names: Sequence[str],
     **output: float,
 ) -> None:
-    """Predictions of all heads, joined, and what is kept of them."""
+    """The concatenated predictions of all heads, and the DetectionOutput layer."""
     joined: dict[str, list[str]] = {"loc": [], "conf": [], "priorbox": []}
     for head, name in zip(heads, names, strict=True):
         net.comment(f"Boxes of {head.blob}")
         for kind, values in (("loc", 4), ("conf", classes)):
             mbox = f"{name}_mbox_{kind}"
             blob = net.conv(mbox, head.blob, head.boxes * values, 3, pad=1)
-            order = {"order": [0, 2, 3, 1]}  # the values of one box side by side
+            order = {"order": [0, 2, 3, 1]}  # so that the values of one box are adjacent
             blob = net.layer(f"{mbox}_perm", "Permute", blob, permute_param=order)
             blob = net.layer(f"{mbox}_flat", "Flatten", blob, flatten_param={"axis": 1})
             joined[kind].append(blob)
@@ -254,7 +254,7 @@ def yolo_v2() -> Net:
         return net.relu(f"relu{count}", blob, slope=0.1)
 
     blob = net.input(1, 3, 416, 416)
-    # Each stage ends in a pooling; in a stage, 3x3 convolutions take turns with narrow 1x1 ones.
+    # Each stage ends in a pooling; within a stage, 3x3 convolutions alternate with narrow 1x1 ones.
     stages = ((32,), (64,), (128, 64, 128), (256, 128, 256), (512, 256, 512, 256, 512))
     for number, widths in enumerate(stages, 1):
         for index, outputs in enumerate(widths):

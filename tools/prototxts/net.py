@@ -1,7 +1,7 @@
 """A prototxt, layer by layer: each method adds a layer and returns the name of the blob it writes.
 
-Layers have names, blobs have the names of the layers that wrote them first, and activations work in
-place, unless an architecture's published files have it otherwise.
+A blob has the name of the first layer that writes it, and activations work in place, unless an
+architecture's published files differ.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class Net:
     name
         Its name in the file.
     about
-        The comment at the top: whose architecture it is, where it is published, what its input is.
+        The comment at the top: the architecture's authors, its publication, and its input.
     eps, global_stats
-        Of its batch normalizations, where they are not Caffe's defaults.
+        Of its batch normalizations, if they are not Caffe's defaults.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Net:
         return "\n".join(self._parts) + "\n"
 
     def comment(self, text: str) -> None:
-        """A line that says what the next layers are."""
+        """A comment line on the next layers."""
         self._parts.append(f"\n# {text}")
 
     def layer(
@@ -52,7 +52,7 @@ class Net:
         tops: str | Sequence[str] | None = None,
         **fields: Value | None,
     ) -> str:
-        """Any layer; returns its first top, which has its name where none is given.
+        """Any layer; returns its first top, which has the layer's name if no top is given.
 
         Fields that are None, and messages without fields, are left out.
         """
@@ -90,9 +90,9 @@ class Net:
         top: str | None = None,
         params: Sequence[str] = (),
     ) -> str:
-        """A convolution; sizes are of a square, or (height, width).
+        """A convolution; sizes are those of a square, or (height, width).
 
-        `params` are names of weights and bias, by which several layers share them.
+        `params` are names of weights and bias, which let several layers share them.
         """
         sizes: dict[str, Value | None] = {"num_output": outputs}
         for field, size, default in (("kernel", kernel, 0), ("stride", stride, 1), ("pad", pad, 0)):
@@ -159,7 +159,7 @@ class Net:
         tops: Sequence[str] | None = None,
         **more: Value | None,
     ) -> str:
-        """Pooling: "MAX" or "AVE"; `tops` to have the mask too."""
+        """Pooling: "MAX" or "AVE"; give `tops` to get the mask, too."""
         sizes = {
             "pool": kind,
             "kernel_size": kernel,
@@ -183,14 +183,14 @@ class Net:
         return self.layer(name, "Softmax", bottom)
 
     def concat(self, name: str, bottoms: Sequence[str], axis: int | None = None) -> str:
-        """Channels of several blobs behind each other."""
+        """The concatenation of several blobs, by default along channels."""
         return self.layer(name, "Concat", bottoms, concat_param={"axis": axis})
 
     def add(self, name: str, bottoms: Sequence[str]) -> str:
         """The sum of several blobs."""
         return self.layer(name, "Eltwise", bottoms)
 
-    # Short forms of what most nets repeat
+    # Shorthands for what most nets repeat
 
     def conv_relu(
         self,
@@ -215,7 +215,7 @@ class Net:
 def _fields(fields: Mapping[str, object]) -> list[str]:
     """``{"a_param": {"x": 1, "y": [2, 3]}, "b": 4}`` -> ``["a_param { x: 1 y: 2 y: 3 }", "b: 4"]``.
 
-    A text in capitals is a name of an enum; any other text is put in quotes.
+    A string in capitals is an enum's value; any other string is put in quotes.
     """
     lines = []
     for name, value in fields.items():

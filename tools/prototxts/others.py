@@ -30,7 +30,7 @@ def mnist_siamese() -> Net:
 
 
 def m11() -> Net:
-    """Convolutions along time, for sound."""
+    """Convolutions over time, for sound."""
     net = Net(
         "M11",
         'M11: Dai et al. 2017, "Very Deep Convolutional Neural Networks for Raw Waveforms", '
@@ -61,7 +61,7 @@ def m11() -> Net:
 
 
 def c3d() -> Net:
-    """Convolutions along time and space, for video."""
+    """Convolutions over time and space, for video."""
     net = Net(
         "C3D",
         'C3D: Tran et al. 2015, "Learning Spatiotemporal Features with 3D Convolutional Networks", '
@@ -90,7 +90,7 @@ def c3d() -> Net:
 
 
 def lrcn() -> Net:
-    """Frames one after the other, for actions."""
+    """A recurrent net over frames, for actions."""
     net = Net(
         "LRCN",
         'LRCN: Donahue et al. 2015, "Long-term Recurrent Convolutional Networks for Visual '

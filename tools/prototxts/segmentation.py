@@ -38,7 +38,7 @@ def fcn32s() -> Net:
 
 
 def fcn8s() -> Net:
-    """FCN-8s: with what pool3 and pool4 say."""
+    """FCN-8s: with skip connections from pool3 and pool4."""
     net = Net("FCN-8s", f"FCN-8s: {FCN}")
     blob = _upsample(net, "upscore2", _fcn(net), 4, 2)
     for pool, offset, up, kernel, stride in (
@@ -73,7 +73,7 @@ def segnet() -> Net:
         for part in range(1, layers[stage - 1] + 1):
             blob = conv(f"{stage}_{part}", blob, channels[stage - 1])
         blob = net.pool(f"pool{stage}", blob, 2, 2, tops=[f"pool{stage}", f"pool{stage}_mask"])
-    # Poolings round up 45 and 23 rows, so twice their tops is a row too many: the size is said.
+    # Pooling rounds up 45 and 23 rows, so doubling gives a row too many: the size is given.
     sizes = {5: {"upsample_w": 30, "upsample_h": 23}, 4: {"upsample_w": 60, "upsample_h": 45}}
     for stage in range(5, 0, -1):
         blob = net.layer(

@@ -1,4 +1,4 @@
-"""Builds the Python module of a fork of Caffe 1.0 for the running Python, and installs it there.
+"""Build the Python module of a fork of Caffe 1.0 for the running Python, and install it there.
 
 The sources are unpatched: they come from the package index, pinned by their hash, and only the
 CMake file beside this one is ours. The result is a wheel in a cache, so a second run takes seconds.
@@ -6,8 +6,8 @@ CMake file beside this one is ours. The result is a wheel in a cache, so a secon
     python tools/pycaffe/build.py                  # what `make pycaffe` runs
     python tools/pycaffe/build.py --apt-packages   # what a bare Debian or Ubuntu needs first
 
-The order of things: check the system, compute the key, then cached wheel, or sdist -> compile ->
-wheel; then install, and check the installed module against numpy.
+Steps: check the system; compute the key; take the wheel from the cache, or build it (sdist ->
+compile -> wheel); install it, and check the installed module against numpy.
 """
 
 from __future__ import annotations
@@ -131,17 +131,17 @@ def verify(wheel: Path, toolkit: cuda.Cuda | None) -> str:
     wheel : Path
         The wheel that was installed.
     toolkit : Cuda or None
-        The CUDA toolkit that it was built with; the GPU is checked too where there is one.
+        The CUDA toolkit that it was built with; a GPU is checked, too, if there is one.
 
     Returns
     -------
     str
-        What was checked, for the last message.
+        What was checked, for the final message.
 
     Raises
     ------
     BuildError
-        If the module cannot be imported or computes something else than numpy.
+        If the module cannot be imported, or its results differ from numpy's.
     """
     device = "gpu" if toolkit and output_of(["nvidia-smi", "-L"]) else "cpu"
     program = Path(__file__).resolve().with_name("smoke.py").read_text(encoding="utf-8")
@@ -201,9 +201,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0, 1 where the build cannot go on, 130 where it was interrupted.
+        Exit status: 0, 1 if the build fails, 130 if it was interrupted.
     """
-    # SIGTERM like Ctrl-C, so that the compilers are stopped too.
+    # Treat SIGTERM like Ctrl-C, so that the compilers are stopped, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         run(parse(arguments))

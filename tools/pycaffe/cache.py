@@ -1,7 +1,7 @@
-"""Where built wheels are kept, and the key that says when one can be used again.
+"""The cache of built wheels, and the key that decides when one can be reused.
 
-``<cache>/pycaffe/`` holds ``<key>/`` with one wheel each, ``build/<key>/`` while a build is under
-way (an interrupted build goes on from there), ``logs/<key>.log`` and the downloaded sdist.
+``<cache>/pycaffe/`` holds ``<key>/`` with one wheel each, ``build/<key>/`` during a build (from
+which an interrupted build resumes), ``logs/<key>.log`` and the downloaded sdist.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from cuda import Cuda
 __all__ = ["build_inputs", "cache_folder", "find_wheel", "key_of", "locked", "store"]
 
 HERE = Path(__file__).resolve().parent
-# The files of this folder that decide what is in a wheel.
+# The files in this folder that determine a wheel's content.
 SHAPING = (
     "CMakeLists.txt",
     "compiling.py",
@@ -114,7 +114,7 @@ def find_wheel(folder: Path) -> Path | None:
     Returns
     -------
     Path or None
-        None where there is none, or where it is damaged.
+        None if there is none, or if it is damaged.
     """
     for wheel in sorted(folder.glob("*.whl")):
         try:
@@ -128,7 +128,7 @@ def find_wheel(folder: Path) -> Path | None:
 
 
 def store(wheel: Path, folder: Path) -> Path:
-    """Move a finished wheel to its place; it appears there whole or not at all.
+    """Move a finished wheel to its place atomically.
 
     Parameters
     ----------
@@ -148,19 +148,19 @@ def store(wheel: Path, folder: Path) -> Path:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file, so that two builds of one key do not work in one folder.
+    """Hold a lock, so that two builds with the same key do not share a folder.
 
     Parameters
     ----------
     path : Path
-        The lock file. The system drops the lock when the process ends, however it ends.
+        The lock file. The system releases the lock when the process ends, however it ends.
 
     Yields
     ------
     None
         While the lock is held.
     """
-    import fcntl  # not on every system, and `build.py` says so better than an ImportError
+    import fcntl  # not on every system; `build.py` has a better message than an ImportError
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as handle:

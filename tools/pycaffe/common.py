@@ -1,4 +1,4 @@
-"""What the other modules of this folder share: one error, one way to speak, one way to run."""
+"""What the other modules in this folder share: the error, printing, and running programs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ __all__ = ["BuildError", "output_of", "say"]
 
 
 class BuildError(RuntimeError):
-    """The build cannot go on; the message says what to do about it."""
+    """The build cannot continue; the message says what to do about it."""
 
 
 def say(text: str = "") -> None:
-    """Print one line, at once also where the output is a pipe.
+    """Print one line, and flush it, in case the output is a pipe.
 
     Parameters
     ----------
@@ -36,8 +36,8 @@ def output_of(command: Sequence[str], stdin: str = "") -> str | None:
     Returns
     -------
     str or None
-        Standard output without the white space around it; None where the program is not there,
-        fails, or takes longer than a minute.
+        Standard output without surrounding white space; None if the program does not exist, fails,
+        or takes longer than a minute.
     """
     try:
         done = subprocess.run(

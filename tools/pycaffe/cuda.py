@@ -1,4 +1,4 @@
-"""Finds a CUDA toolkit: ``"auto" | "on" | "off" -> Cuda | None``."""
+"""Find a CUDA toolkit: ``"auto" | "on" | "off" -> Cuda | None``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Cuda:
     version : str
         Its release, for example ``12.4``.
     architectures : str
-        What to compile for, as CMake wants it: ``90``, or ``80;90``.
+        What to compile for, in CMake's format: ``90``, or ``80;90``.
     """
 
     nvcc: str
@@ -48,7 +48,7 @@ def find_cuda(wanted: str) -> Cuda | None:
     Parameters
     ----------
     wanted : {"auto", "on", "off"}
-        With ``auto``, CUDA is used where a GPU works and a whole toolkit is there.
+        With ``auto``, CUDA is used if there is a working GPU and a complete toolkit.
 
     Returns
     -------
@@ -94,17 +94,17 @@ def find_nvcc() -> str | None:
 
 
 def architectures(compute_caps: str) -> str:
-    """Turn what nvidia-smi says about the GPUs into CMake's list.
+    """Turn nvidia-smi's compute capabilities into CMake's list of architectures.
 
     Parameters
     ----------
     compute_caps : str
-        One compute capability a line, such as ``9.0``; empty where there is no GPU.
+        One compute capability per line, such as ``9.0``; empty without a GPU.
 
     Returns
     -------
     str
-        ``$CUDAARCHS`` where that is set, else the GPUs' own, else all that the toolkit knows.
+        ``$CUDAARCHS`` if it is set, else the GPUs' own, else all that the toolkit knows.
     """
     if os.environ.get("CUDAARCHS"):
         return os.environ["CUDAARCHS"]

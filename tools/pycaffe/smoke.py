@@ -1,8 +1,8 @@
-"""Checks an installed pycaffe against numpy: a small net's forward and backward pass.
+"""Check an installed pycaffe against numpy: a small net's forward and backward pass.
 
-Runs in a process of its own, as ``python -c <this file's text> VERSION cpu|gpu``: a broken Caffe
-aborts its process, and this folder must not be on the path that ``import caffe`` searches. VERSION
-is the one that has to be installed. Exits with a message where something is wrong.
+Runs in its own process, as ``python -c <this file's text> VERSION cpu|gpu``: a broken Caffe aborts
+its process, and this folder must not be on the path that ``import caffe`` searches. VERSION is the
+one that must be installed. Exits with a message if something is wrong.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Double(caffe.Layer):  # type: ignore[misc]
 def numpy_passes(
     x: Array, dy: Array, conv: Array, conv_bias: Array, weights: Array, bias: Array
 ) -> tuple[Array, Array]:
-    """Compute what the net must compute.
+    """Compute the expected results.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def check_net(path: str) -> None:
 
 
 def main() -> None:
-    """Check which Caffe is imported, then what it computes on the CPU and, if asked, the GPU."""
+    """Check which Caffe is imported, then its results on the CPU and, on request, the GPU."""
     wanted, device = sys.argv[1:]
     found = importlib.metadata.version("caffe")
     installed = Path(str(importlib.metadata.distribution("caffe").locate_file("caffe"))).resolve()

@@ -1,6 +1,6 @@
 """What a build needs from the system, how to find it, and which Debian package has it.
 
-Files are looked for where CMake looks, so nothing has to be installed for the check itself.
+Files are searched where CMake searches, so the check itself needs no installed tools.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BOOST_PYTHON = {
     "jammy": "3.10",
     "noble": "3.12",
 }
-# Folders below include/ and lib/ in which Debian keeps a chosen variant of a library.
+# Folders below include/ and lib/ in which Debian installs variants of a library.
 VARIANTS = ("", "hdf5/serial", "openblas-pthread", "openblas")
 
 
@@ -54,7 +54,7 @@ class Requirement:
     libraries: tuple[str, ...] = ()
 
     def present(self) -> bool:
-        """Say whether it is there.
+        """Return whether the system has it.
 
         Returns
         -------
@@ -135,7 +135,7 @@ def requirements() -> list[Requirement]:
         ),
         Requirement("OpenBLAS", "libopenblas-dev", headers=("cblas.h",), libraries=("openblas",)),
     ]
-    # A Python from elsewhere (pyenv, conda, python.org) brings its headers; Debian's does not.
+    # A Python from elsewhere (pyenv, conda, python.org) comes with its headers; Debian's does not.
     if sys.base_prefix == "/usr":
         header = str(python_header())
         needed.append(
@@ -145,7 +145,7 @@ def requirements() -> list[Requirement]:
 
 
 def python_header() -> Path:
-    """Return where the running Python's own C header belongs.
+    """Return where the running Python's own C header should be.
 
     Returns
     -------
@@ -187,7 +187,7 @@ def find_header(name: str) -> Path | None:
     Parameters
     ----------
     name : str
-        As in its ``#include``, or an absolute path.
+        Its name as in ``#include``, or an absolute path.
 
     Returns
     -------
@@ -209,7 +209,7 @@ def find_libraries(pattern: str) -> list[Path]:
     Parameters
     ----------
     pattern : str
-        Name without ``lib`` and ``.so``; may hold wildcards.
+        Name without ``lib`` and ``.so``; may contain wildcards.
 
     Returns
     -------
@@ -313,7 +313,7 @@ def other_boost_python() -> str | None:
     Returns
     -------
     str or None
-        For example ``3.12``; None where it is ours or not known.
+        For example ``3.12``; None if it is ours or not known.
     """
     for library in find_libraries("boost_python3*"):
         digits = re.fullmatch(r"libboost_python3(\d+)", library.stem)

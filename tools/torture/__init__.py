@@ -1,1 +1,1 @@
-"""Kill commands in the middle of their work, and see what they leave and how they go on."""
+"""Kill commands in the middle of their work, and check what they leave and how they resume."""

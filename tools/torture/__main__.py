@@ -1,13 +1,13 @@
-"""Kill commands in the middle of their work, and see what they leave and how they go on.
+"""Kill commands in the middle of their work, and check what they leave and how they resume.
 
     python -m tools.torture [--kills 1000] [--seed S] [--only optimize] [--folder F]
 
 Every command that writes files runs on a small net, again and again. It is killed after a random
-share of its time, just before one change of a file (an open for writing, a rename, a deletion), or
-in the middle of a write; where several processes work, all of them, the main one or a worker. After
-each kill, every finished file must be whole. Then the command runs again, and must end with what an
-undisturbed run writes, to the last byte. A summary is printed, and the exit status is 1 if anything
-was found.
+fraction of its time, just before a file operation (an open for writing, a rename, a deletion), or
+in the middle of a write; of several processes, all are killed, or the main one, or a worker. After
+each kill, every finished file must be complete. Then the command runs again, and must end with the
+same bytes as an undisturbed run. A summary is printed, and the exit status is 1 if anything is
+wrong.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pathlib import Path
 from tools.torture.commands import COMMANDS, SCHEDULER, Command
 from tools.torture.trials import Tally, Trials
 
-# What commands import as they go: here once for all children.
+# Modules that commands import while they run; imported here once for all children.
 IMPORTED = (
     *("cv2", "h5py", "matplotlib.pyplot", "numpy", "scipy.ndimage", "torch"),
     *("deepvis_caffe.cli.main", "deepvis_caffe.engines.torch.net", "deepvis_caffe.jobs.optimize"),
@@ -37,7 +37,7 @@ IMPORTED = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; its exit status."""
+    """Run the command, and return its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.torture",
         description=__doc__,
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def torture(
     commands: Sequence[Command], kills: int, seed: int, folder: Path, scheduler: str = ""
 ) -> dict[str, Tally]:
-    """Kill each command equally often, those of several processes a tenth as often."""
+    """Kill each command equally often, but those with several processes a tenth as often."""
     found: dict[str, Tally] = {}
     weights = [1 if one.processes else 10 for one in commands]
     for number, (command, weight) in enumerate(zip(commands, weights, strict=True)):
@@ -91,7 +91,7 @@ def torture(
 
 
 def available() -> list[Command]:
-    """The commands that can run here: without pycaffe or Dask, those that need them cannot."""
+    """The commands that can run here, depending on pycaffe and Dask."""
     modules = {"pycaffe": "caffe", "--scheduler": "distributed"}
     missing = [word for word, module in modules.items() if not _imports(module)]
     return [one for one in COMMANDS if not any(word in one.name for word in missing)]
@@ -111,7 +111,7 @@ def import_all() -> None:
 
 @contextmanager
 def cluster(commands: Sequence[Command]) -> Iterator[str]:
-    """A Dask scheduler with two workers on this machine, if one is needed; its address."""
+    """The address of a Dask scheduler with two workers on this machine, if one is needed."""
     if not any(SCHEDULER in one.arguments for one in commands):
         yield ""
         return
@@ -157,7 +157,7 @@ def row(name: str, tally: Tally) -> str:
 
 
 def table(found: dict[str, Tally]) -> str:
-    """What was found of each command, and of all together."""
+    """The findings for each command, and for all together."""
     total = Tally(
         *(
             sum(getattr(one, name) for one in found.values())

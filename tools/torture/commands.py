@@ -25,16 +25,16 @@ class Command:
     Attributes
     ----------
     name
-        In the table.
+        Its name in the table.
     arguments
-        Of ``deepvis``.
+        Arguments of ``deepvis``.
     before
-        Commands whose files must be there.
+        Commands that must run first, because it needs their files.
     varies
-        Endings of files that only have to be whole, because two undisturbed runs differ: a viewer
-        shows how fast it is.
+        Suffixes of files that only have to be complete, because even undisturbed runs differ: a
+        viewer shows its speed.
     processes
-        Whether others do its work.
+        Whether worker processes do its work.
     """
 
     name: str
@@ -64,7 +64,7 @@ STATS = "stats --layers conv2"
 
 
 def _of_engine(engine: str) -> list[Command]:
-    """What computes, on an engine."""
+    """The commands that compute, on one engine."""
     on = f" --engine {engine}"
     return [
         _command(f"optimize, {engine}", OPTIMIZE + on),

@@ -1,7 +1,7 @@
-"""A command in a process of its own, which is forked from this one and killed.
+"""A command in its own process, which is forked from this one and killed.
 
-This process has imported everything, and runs no net, so that its children start within
-milliseconds and are as a command's own process is.
+This process has imported everything but runs no net, so its children start within milliseconds and
+behave like a command's own process.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ class Aim:
     Attributes
     ----------
     how
-        ``"random"``: after so many seconds of its own CPU time. ``"change"``: just before it opens
-        a file for writing, renames, deletes or makes something for the `at`-th time. ``"write"``:
-        in the middle of the first write after that. ``"files"``, of commands that work in several
-        processes: as soon as so many files are there.
+        ``"random"``: after `at` seconds of its own CPU time. ``"change"``: just before it opens a
+        file for writing, renames, deletes or creates something for the `at`-th time. ``"write"``:
+        in the middle of the first write after that. ``"files"``, for commands with several
+        processes: as soon as `at` files exist.
     at
         See `how`.
     size
-        Of ``"write"``: how many bytes the file has then.
+        For ``"write"``: how many bytes the file has then.
     victim
-        Of ``"files"``: ``"all"`` processes, the ``"main"`` one, or a ``"worker"``.
+        For ``"files"``: ``"all"`` processes, the ``"main"`` one, or a ``"worker"``.
     """
 
     how: str
@@ -55,11 +55,11 @@ class End:
     Attributes
     ----------
     code, signal
-        Its exit code, or what killed it.
+        Its exit code, or the signal that killed it.
     cpu
-        Seconds that it has computed.
+        Seconds of CPU time that it used.
     said
-        What it printed.
+        Its output.
     """
 
     code: int | None
@@ -74,13 +74,13 @@ class Child:
     Parameters
     ----------
     arguments
-        Of ``deepvis``.
+        Arguments of ``deepvis``.
     folder
-        Where it runs. Changes of files in there are counted.
+        Where it runs. File operations in it are counted.
     log
-        A file for what it says. What it changed, if it came to its end, is in one beside it.
+        A file for its output. If it runs to its end, a file beside it lists its file operations.
     aim
-        When it is to be killed; None for never.
+        When to kill it; None for never.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Child:
             os.setpgid(self.pid, self.pid)
 
     def wait(self, meanwhile: Callable[[], None] | None = None) -> End:
-        """Wait for its end, calling `meanwhile` now and then."""
+        """Wait until it ends, calling `meanwhile` from time to time."""
         while True:
             pid, status, usage = os.wait4(self.pid, os.WNOHANG if meanwhile else 0)
             if pid:
@@ -112,11 +112,11 @@ class Child:
         )
 
     def changes(self) -> list[str]:
-        """Each change of a file in the folder: what it was, and of which file but for numbers."""
+        """The file operations in the folder, each with its path, numbers replaced by ``#``."""
         return _changes_file(self.log).read_text().splitlines()
 
     def kill(self, victim: str) -> bool:
-        """Kill all processes of its group, the main one, or one of the others, if there is one."""
+        """Kill all processes of its group, the main one, or a worker; False if there is none."""
         if victim == "all":
             os.killpg(self.pid, signal.SIGKILL)
             return True
@@ -133,7 +133,7 @@ def group(leader: int) -> set[int]:
     for path in Path("/proc").glob("[0-9]*"):
         try:
             fields = (path / "stat").read_text().rpartition(")")[2].split()
-        except OSError:  # it has ended
+        except OSError:  # the process has ended
             continue
         if int(fields[2]) == leader and fields[0] != "Z":
             found.add(int(path.name))
@@ -150,7 +150,7 @@ def _be_the_command(arguments: Sequence[str], folder: Path, log: Path, aim: Aim 
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(said, 1)
         os.dup2(said, 2)
-        # A worker process would otherwise import this program, which it is not part of.
+        # Otherwise a worker process would import this program as its main module.
         sys.modules["__main__"] = types.ModuleType("__main__")
         sys.argv = ["deepvis", *arguments]
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -159,7 +159,7 @@ def _be_the_command(arguments: Sequence[str], folder: Path, log: Path, aim: Aim 
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it
         sys.addaudithook(counter)
         if aim and aim.how == "random":
-            signal.setitimer(signal.ITIMER_PROF, aim.at)  # SIGPROF, which nobody handles, kills
+            signal.setitimer(signal.ITIMER_PROF, aim.at)  # sends SIGPROF, which kills by default
         run()
         code = 0
     except SystemExit as end:
@@ -180,7 +180,7 @@ def _changes_file(log: Path) -> Path:
 
 
 class _Changes:
-    """An audit hook that notes the changes of files in a folder, and kills at one of them."""
+    """An audit hook that records the file operations in a folder, and kills at one of them."""
 
     def __init__(self, folder: Path, aim: Aim | None) -> None:
         self.folder, self.aim = folder, aim
@@ -190,7 +190,7 @@ class _Changes:
         path = _changed(event, given)
         if path is None or not path.is_relative_to(self.folder):
             return
-        # Names that are drawn, and numbers of units, make no other kind of change.
+        # Random names and unit numbers do not make an operation of another kind.
         self.seen.append(re.sub(r"[0-9a-f]{8}|\d+", "#", f"{event} {path}").replace("\n", " "))
         if self.aim is None or len(self.seen) != self.aim.at:
             return

@@ -1,4 +1,4 @@
-"""``(command, random numbers) -> what a kill did``: run, kill, look, run again, compare."""
+"""Trials of one command, ``(command, random numbers) -> findings``: run, kill, check, resume."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from tools.torture.process import Aim, Child, End, group
 from tools.torture.whole import damaged, differences, finished, unfinished
 
 KILLED = (signal.SIGKILL, signal.SIGPROF, signal.SIGXFSZ)
-LAST_WORDS = 60.0  # seconds that workers may take to see that they are alone
+LAST_WORDS = 60.0  # seconds in which workers must notice that their parent is gone
 
 
 @dataclass
 class Tally:
-    """What was found of a command.
+    """The findings for one command.
 
     Attributes
     ----------
     kills, missed
-        Runs that were killed, and that had ended before.
+        Runs that were killed, and runs that had ended before.
     damaged, unequal, left
-        Of the kills: after which a finished file was not whole; whose next run failed or did not
-        end with the files of an undisturbed run; after which that run left the unfinished ones.
+        Kills after which a finished file was damaged; whose next run failed or did not end with the
+        files of an undisturbed run; whose next run left unfinished files.
     notes
-        Each finding in words.
+        Each finding as text.
     """
 
     kills: int = 0
@@ -43,7 +43,7 @@ class Tally:
 
     @property
     def findings(self) -> int:
-        """How much went wrong."""
+        """The number of failures."""
         return self.damaged + self.unequal + self.left
 
 
@@ -53,10 +53,10 @@ class Trials:
     Parameters
     ----------
     command
-        Which.
+        The command.
     folder
-        For all that is written. The command always runs in the same folder of it, because records
-        say where images lie.
+        For all files. The command always runs in the same folder within it, because records contain
+        the paths of images.
     scheduler
         The address of a Dask scheduler, if the command needs one.
     """
@@ -74,20 +74,20 @@ class Trials:
         shutil.copytree(self._work, self._start)
         child = Child(self.arguments, self._work, self._log)
         self._cpu = _successful(child.wait(), self.arguments).cpu
-        self._changes: dict[str, list[int]] = {}  # where each kind of change is among all of them
+        self._changes: dict[str, list[int]] = {}  # the indices of each kind of file operation
         for at, change in enumerate(child.changes(), 1):
             self._changes.setdefault(change, []).append(at)
         self._work.rename(self._expected)
         self._files = len(finished(self._expected)) - len(finished(self._start))
 
     def check_repeatable(self) -> list[str]:
-        """What two undisturbed runs do not write alike, without what the command says varies."""
+        """The differences between two undisturbed runs, except for those in `Command.varies`."""
         self._again_from_start()
         self._undisturbed(self.arguments)
         return self._differences()
 
     def kill(self, rng: random.Random) -> None:
-        """Kill one run somewhere, and see what comes of it."""
+        """Kill one run at a random point, and check the consequences."""
         aim = self._draw(rng)
         self._again_from_start()
         child = Child(self.arguments, self._work, self._log, aim)
@@ -120,11 +120,11 @@ class Trials:
         how = rng.choice(("random", "change", "write"))
         if how == "random":
             return Aim(how, rng.uniform(0.001, self._cpu))
-        kind = rng.choice(list(self._changes))  # those that happen once as often as all others
+        kind = rng.choice(list(self._changes))  # rare kinds as often as frequent ones
         return Aim(how, rng.choice(self._changes[kind]), int(10 ** rng.uniform(0, 4)))
 
     def _killed(self, child: Child, aim: Aim) -> tuple[End, bool]:
-        """How it ended, and whether anything was killed before."""
+        """How a child ended, and whether anything was killed before."""
         if aim.how != "files":
             end = child.wait()
             return end, end.signal in KILLED

@@ -1,4 +1,4 @@
-"""What a folder holds: which files are damaged, and which differ from those of another folder."""
+"""Check a folder: which files are damaged, and which differ from those of another folder."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-# Not finished, and named so: see `deepvis_caffe.files.whole_file` and `viewer.disk.recorder`.
+# Names of temporary files: see `deepvis_caffe.files.whole_file` and `viewer.disk.recorder`.
 UNFINISHED = re.compile(r"\..*\.([0-9a-f]{8}\.part|part\.mp4)", re.DOTALL)
 LOCKS = re.compile(r".*\.lock(\.json)?")
 
 
 def finished(folder: Path) -> dict[str, Path]:
-    """The files of a folder by relative path, without those whose names say that they are not."""
+    """The files of a folder by relative path, without temporary files."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
         str(path.relative_to(folder)): path
@@ -28,12 +28,12 @@ def finished(folder: Path) -> dict[str, Path]:
 
 
 def unfinished(folder: Path) -> list[Path]:
-    """The files that were being written."""
+    """The temporary files of a folder."""
     return [path for path in folder.rglob("*") if UNFINISHED.fullmatch(path.name)]
 
 
 def damaged(folder: Path) -> list[str]:
-    """The finished files that are not whole, with the reason."""
+    """The finished files that are damaged, with the reason."""
     found = []
     for name, path in finished(folder).items():
         check = CHECKS.get(path.suffix)
@@ -50,9 +50,9 @@ def damaged(folder: Path) -> list[str]:
 
 
 def differences(folder: Path, expected: Path, varies: tuple[str, ...] = ()) -> list[str]:
-    """What is in only one of two folders, or not equal to the last byte.
+    """The files that are in only one of two folders, or not equal to the last byte.
 
-    Files whose names end as `varies` says are not compared.
+    Files with a suffix in `varies` are not compared.
     """
     ours, theirs = (
         {name: path for name, path in finished(one).items() if not name.endswith(varies)}

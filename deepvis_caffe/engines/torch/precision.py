@@ -63,9 +63,15 @@ def multiplies_bfloat16(device: torch.device) -> bool:
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if platform.machine() not in ("x86_64", "AMD64"):
         return False
-    if torch.cpu._is_amx_tile_supported():
+    if _processor_has("amx_tile"):
         return True
-    return torch.cpu._is_avx512_bf16_supported() and _vendor() == "AuthenticAMD"
+    return _processor_has("avx512_bf16") and _vendor() == "AuthenticAMD"
+
+
+def _processor_has(instructions: str) -> bool:
+    """What PyTorch says of the processor; older versions cannot tell, and False is safe."""
+    asked = getattr(torch.cpu, f"_is_{instructions}_supported", None)
+    return asked is not None and asked()
 
 
 def _vendor() -> str:

@@ -1,8 +1,8 @@
-"""The viewer in a web page, for a machine without a screen: `serve.serve`.
+"""The viewer in a web page, for machines without a screen: `serve.serve`.
 
-The page shows pictures and sends keys; everything else is the same viewer. `serve` binds the port,
-`gate` decides who may open the page, `app` is the page and its two addresses, `hub` connects the
-session, a `surface`, with its visitors, `visitor` sends pictures to one page at the rate that it
-can take, `messages` and `webcam` check what a page sends, and `templates` is the page itself.
-Starlette and uvicorn (the extra ``browser``) are imported when `serve` is called.
+The page shows pictures and sends keys; the rest of the viewer is the same. `serve` binds the port,
+`gate` controls access, `app` defines the routes, `hub` connects the session (a `surface`) with its
+visitors, `visitor` sends pictures to one page at a rate that it can handle, `messages` and `webcam`
+validate what a page sends, and `templates` holds the page itself. Starlette and uvicorn (the extra
+``browser``) are imported only when `serve` is called.
 """

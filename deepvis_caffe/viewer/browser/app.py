@@ -1,7 +1,7 @@
-"""The server's addresses: the page at ``/`` and its WebSocket at ``/ws``, ``/image`` for an image
-file that a visitor opens, and ``/saved/NAME`` for what was saved. One gate guards all of them.
+"""The server's routes: the page at ``/``, its WebSocket at ``/ws``, ``/image`` for uploads of image
+files, and ``/saved/NAME`` for downloads of screenshots and videos. One gate guards all of them.
 
-Style and scripts are part of the page, so that it has nothing else to fetch.
+Styles and scripts are inlined, so that the page has nothing else to fetch.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ SCRIPTS = (
     *("keys.js", "bar.js", "buttons.js", "screen.js", "pointer.js", "webcam.js", "link.js"),
     *("files.js", "main.js"),
 )
-LONGEST_NAME = 100  # characters of an image's name that are shown
+LONGEST_NAME = 100  # displayed characters of an image's name
 
 NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 HEADERS = {
     "permissions-policy": "camera=(self)",
-    "referrer-policy": "no-referrer",  # the address may hold the token
+    "referrer-policy": "no-referrer",  # the URL may contain the token
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "cross-origin-opener-policy": "same-origin",
@@ -52,7 +52,7 @@ def page_html(title: str) -> tuple[str, str]:
 
 
 def _policy(style: str, script: str) -> str:
-    """Run this script, talk to where the page came from, nothing else; be in no other's frame."""
+    """Allow only this style and script, and connections to the page's own origin; no framing."""
     return (
         f"{NOTHING}; connect-src 'self'; img-src data:; style-src {source_hash(style)}; "
         f"script-src {source_hash(script)}"
@@ -67,13 +67,13 @@ def _answer(text: str, status: int) -> Response:
 
 
 async def _body(request: Request) -> bytes:
-    """The body, an image file; no more of it is received than may be read."""
+    """Receive the body, an image file, up to the size limit."""
     content = bytearray()
     async for part in request.stream():
         content += part
         if len(content) > DROPPED_IMAGE:
             raise ImageError(
-                f"the image file has more than {DROPPED_IMAGE // MIB} MiB, the most that is taken"
+                f"the image file is larger than {DROPPED_IMAGE // MIB} MiB, the largest accepted"
             )
     return bytes(content)
 
@@ -84,16 +84,16 @@ def app(session: Surface, gate: Gate, ended: Callable[[], None] = lambda: None) 
     Parameters
     ----------
     session
-        Called from the event loop's thread alone, from start-up to shut-down.
+        Called on the event loop's thread only, from start-up to shut-down.
     gate
-        Who may come in.
+        Controls access.
     ended
-        Called once when the session has ended, after every visitor was notified.
+        Called once when the session has ended, after all visitors have been notified.
 
     Returns
     -------
     Starlette
-        `state.hub` is the `Hub`, which knows whether an error ended it.
+        `state.hub` is the `Hub`, which knows whether the session ended with an error.
     """
     hub = Hub(session, ended)
 
@@ -131,7 +131,7 @@ def app(session: Surface, gate: Gate, ended: Callable[[], None] = lambda: None) 
 
     async def talk(socket: WebSocket) -> None:
         if gate.refusal(socket.headers, socket.query_params.get("token")):
-            await socket.close()  # not accepted yet: the answer is 403
+            await socket.close()  # before accept: the response is 403
             return
         await socket.accept()
         await hub.attend(socket)

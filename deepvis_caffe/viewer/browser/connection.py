@@ -1,7 +1,8 @@
-"""Connections that must say what they want: nobody keeps the others out by saying nothing.
+"""HTTP connections with a request timeout, so that idle connections cannot lock visitors out.
 
-uvicorn waits for the rest of a request for as long as the connection lasts. So whoever can connect,
-token or not, could open connections until this process has no file descriptors left.
+uvicorn waits for the rest of a request for as long as the connection lasts. So anyone who can
+connect, with or without the token, could open connections until this process runs out of file
+descriptors.
 """
 
 from __future__ import annotations
@@ -17,24 +18,24 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 10.0  # seconds for a request, from its first byte or the connection's beginning
-MOST_WAITING = 64  # connections without a whole request; one more ends the one that waits longest
+PATIENCE = 10.0  # seconds for a request, from its first byte or the start of the connection
+MOST_WAITING = 64  # connections without a complete request; one more closes the oldest
 
 
-def impatient(patience: float = PATIENCE, most: int = MOST_WAITING) -> type[H11Protocol]:
-    """A protocol for uvicorn that ends connections whose request does not come.
+def timeout_protocol(patience: float = PATIENCE, most: int = MOST_WAITING) -> type[H11Protocol]:
+    """A protocol for uvicorn that closes connections whose request does not arrive in time.
 
     Parameters
     ----------
     patience
         Seconds that a request may take to arrive.
     most
-        How many connections may wait for theirs at a time.
+        How many connections may be waiting for a request at a time.
     """
-    waiting: dict[H11Protocol, asyncio.TimerHandle] = {}  # in the order in which they began
+    waiting: dict[H11Protocol, asyncio.TimerHandle] = {}  # oldest first
 
     class Connection(H11Protocol):
-        """HTTP on one connection, until it becomes a WebSocket."""
+        """One HTTP connection, until it is upgraded to a WebSocket."""
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
@@ -71,12 +72,12 @@ def impatient(patience: float = PATIENCE, most: int = MOST_WAITING) -> type[H11P
 def say_when_full(
     say: Callable[[str], Any] = log.warning,
 ) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
-    """An event loop's exception handler that needs one line where file descriptors run out.
+    """An event loop's exception handler that logs only once that file descriptors run out.
 
     Parameters
     ----------
     say
-        Called with that line, at the first time.
+        Called with the message, the first time only.
     """
     told = False
 
@@ -87,7 +88,7 @@ def say_when_full(
             if not told:
                 told = True
                 say(
-                    "too many connections: this process may open no more files (ulimit -n). New "
+                    "too many connections: this process may not open more files (ulimit -n). New "
                     "visitors have to wait until others leave"
                 )
             return

@@ -1,10 +1,10 @@
-"""Who may open the viewer's page.
+"""Access control for the viewer's page.
 
 Anyone who can connect controls the viewer and sees its input. Two attacks are blocked: cross-site
-WebSocket connections, and DNS rebinding. In the first, another page in the same browser opens our
-WebSocket; browsers allow that, but send the page's `Origin`. In the second, a foreign name is made
-to point at this machine; then `Origin` and `Host` agree, but are not ours. Where other machines can
-reach the port, visitors need a token.
+WebSocket hijacking and DNS rebinding. In the first, another page in the same browser opens our
+WebSocket; browsers allow that, but send the page's `Origin`. In the second, a foreign host name is
+made to resolve to this machine; then `Origin` and `Host` agree, but are not ours. If other machines
+can reach the port, visitors need a token.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Gate:
     host
         The host name or address that the server is bound to.
     token
-        What an address must carry as ``?token=``; None if only this machine can connect.
+        What a URL must carry as ``?token=``; None if only this machine can connect.
 
     Raises
     ------
@@ -58,31 +58,31 @@ class Gate:
         headers
             By lower-case name.
         token
-            The one that the address carries.
+            The token in the URL, if any.
         """
         host = headers.get("host", "")
         if self.token is not None:
-            # Bytes: compare_digest takes no text with other than ASCII characters.
+            # As bytes, because compare_digest rejects non-ASCII strings.
             given, own = (one.encode(errors="replace") for one in (token or "", self.token))
             if not secrets.compare_digest(given, own):
                 return "this address needs ?token= as the viewer's terminal shows it"
         elif not self._is_ours(host):
             return f"unexpected Host {host!r}; open http://127.0.0.1:PORT"
-        # Programs other than browsers send no Origin, and could send any.
+        # Non-browser clients send no Origin, and could send any.
         origin = headers.get("origin")
         if origin is not None and _after_scheme(origin) != host.lower():
             return f"a page from {origin} may not use the viewer"
         return ""
 
     def _is_ours(self, host: str) -> bool:
-        """Whether a Host header names this machine; its port may be a tunnel's."""
+        """Whether a Host header names this machine; any port is fine, it may be a tunnel's."""
         try:
             name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:  # brackets that do not match
+        except ValueError:  # unbalanced brackets
             return False
         return is_loopback(name) or name == self.host.lower()
 
 
 def _after_scheme(origin: str) -> str:
-    """Name and port of an Origin header, which has nothing else; empty for ``null``."""
+    """Host and port of an Origin header; empty for ``null``."""
     return origin.lower().partition("://")[2]

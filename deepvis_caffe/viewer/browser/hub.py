@@ -1,8 +1,8 @@
 """Connects one session with its visitors: keys go in, pictures come out.
 
-The session is called by a single task, `Hub.run`; what visitors send is queued for it. It draws
-whenever a visitor is ready for a picture, and now and then when none is, so that the session goes
-on. A picture is encoded once, in a thread, for all visitors.
+Only one task, `Hub.run`, calls the session; visitors' input is queued for it. It draws whenever a
+visitor is ready for a picture, and occasionally if none is, so that the session advances. Each
+picture is encoded once for all visitors, in a thread.
 """
 
 from __future__ import annotations
@@ -38,38 +38,38 @@ log = logging.getLogger(__name__)
 
 FASTEST = 1 / 60  # seconds between draws
 SLOWEST = 0.25  # seconds between draws when no page is ready
-MOST_SAVED = 20  # files that a page offers, the newest ones
-HEARTBEAT = 2.0  # seconds; a page that receives nothing for longer assumes the connection is dead
-MOST_WAITING = 500  # calls of the session; a held key makes some thirty a second
-QUALITY = 90  # of the JPEGs
+MOST_SAVED = 20  # the newest files, which a page offers for download
+HEARTBEAT = 2.0  # seconds; pages that receive nothing for longer assume a dead connection
+MOST_WAITING = 500  # queued calls of the session; a held key makes about thirty per second
+QUALITY = 90  # JPEG quality
 
 
 class Hub:
-    """Knows who is there and who is in control, and calls the session for them.
+    """Keeps track of visitors and of who is in control, and calls the session for them.
 
     Attributes
     ----------
     error
-        What ended the session, if it was an error.
+        The error that ended the session, if any.
     """
 
     def __init__(self, session: Surface, ended: Callable[[], None] = lambda: None) -> None:
         self._session, self._ended = session, ended
-        self._visitors: dict[int, Visitor] = {}  # in the order in which they came
+        self._visitors: dict[int, Visitor] = {}  # in order of arrival
         self._controller: Visitor | None = None
         self._arrivals = 0
         self._calls: deque[Callable[[], None]] = deque()
         self._wake = asyncio.Event()
         self._frame = Encoded(-1, b"")
-        self._size = (0, 0)  # height and width of the last drawing
+        self._size = (0, 0)  # height and width of the last picture
         self._title = ""
-        self._saved = 0  # how many files the pages know of
+        self._saved = 0  # how many files the pages have been told of
         self._opening = False  # whether an image file is being received
         self._over = self._ending = False
         self.error: Exception | None = None
 
     async def run(self) -> None:
-        """Call the session until it ends; then send every visitor away."""
+        """Call the session until it ends; then disconnect all visitors."""
         clock = asyncio.get_running_loop().time
         reason, last_status = "", -HEARTBEAT
         try:
@@ -87,7 +87,7 @@ class Hub:
                 if not (self._calls or self._wants_picture):
                     await self._sleep()
                 self._wake.clear()
-        except Exception as error:  # whatever it is, visitors are to know that it is over
+        except Exception as error:  # visitors are notified of any error
             log.debug("the session failed", exc_info=True)
             self.error, reason = error, str(error) or type(error).__name__
         finally:
@@ -97,11 +97,11 @@ class Hub:
             self._ended()
 
     def refusal(self, visitor: str | None) -> str:
-        """Why a visitor may not open an image file now; empty if it may."""
+        """Why a visitor may not upload an image file now; empty if it may."""
         controller = self._controller
         if controller is None or visitor != str(controller.number):
             return "another visitor is in control"
-        return "another image is on its way" if self._opening else ""
+        return "another image is being uploaded" if self._opening else ""
 
     async def open_image(self, content: Awaitable[bytes], name: str) -> None:
         """Receive an image file and make it the input.
@@ -119,17 +119,17 @@ class Hub:
         self._call(partial(self._session.open_image, picture, name))
 
     def file(self, name: str) -> Path | None:
-        """A file that was saved in this session, by its name."""
+        """The file of that name saved in this session, or None."""
         return next((path for path in self._session.saved if path.name == name), None)
 
     def end(self) -> None:
-        """End as if the session had ended: every visitor is notified."""
+        """End as if the session had ended: all visitors are notified."""
         self._ending = True
         self._wake.set()
 
     @property
     def drained(self) -> bool:
-        """Whether the session is over, and every visitor was notified and has gone."""
+        """Whether the session is over and all visitors have been notified and are gone."""
         return self._over and not self._visitors
 
     async def attend(self, socket: WebSocket) -> None:
@@ -180,13 +180,13 @@ class Hub:
             self._calls.append(call)
             self._wake.set()
         else:
-            log.debug("visitors send more than the session can handle: some of it is dropped")
+            log.debug("visitors send more than the session can handle: some input is dropped")
 
     def _receive_text(self, visitor: Visitor, text: str) -> None:
         try:
             message = read_message(text)
         except ValueError as error:
-            log.debug("visitor %d: left out a bad message: %s", visitor.number, error)
+            log.debug("visitor %d: ignored a bad message: %s", visitor.number, error)
             return
         if isinstance(message, Ack):
             if not visitor.acknowledge():
@@ -218,21 +218,21 @@ class Hub:
                 self._stop_webcam(visitor)
 
     def _press(self, visitor: Visitor, key: str) -> None:
-        """Press a key; one that would end the viewer for everybody is asked about first."""
+        """Press a key; if it would end the viewer for everybody, ask for confirmation first."""
         if self._session.would_quit(key):
             visitor.post("quit", visitors=len(self._visitors))
         else:
             self._session.press(key)
 
     def _point(self, message: Mouse) -> None:
-        height, width = self._size  # current: the page may still show a larger picture
+        height, width = self._size  # the page may still show an older, larger picture
         if message.kind == "leave" or (message.y < height and message.x < width):
             self._session.mouse(message.kind, message.y, message.x, message.steps)
 
     async def _receive_webcam(self, visitor: Visitor, content: bytes) -> None:
-        """Make a webcam's picture the input; then ask the page for the next one."""
+        """Make a webcam picture the input, then ask the page for the next one."""
         if not visitor.webcam:
-            log.debug("visitor %d: left out %d bytes of no webcam", visitor.number, len(content))
+            log.debug("visitor %d: ignored %d bytes: no webcam", visitor.number, len(content))
             return
         try:
             picture = await asyncio.to_thread(read_webcam, content)
@@ -242,7 +242,7 @@ class Hub:
             return
 
         def push() -> None:
-            if visitor.webcam:  # it may have been stopped since
+            if visitor.webcam:  # may have been stopped meanwhile
                 self._session.push(picture, f"webcam of visitor {visitor.number}")
                 visitor.post("webcam", on=True)
 

@@ -1,7 +1,7 @@
 """The text messages that a page may send.
 
-They come from outside: types, names and ranges are checked. Coordinates are pixels of the picture
-that the page was sent, from its upper left corner.
+They are untrusted: types, names and ranges are validated. Coordinates are pixels of the picture
+that was sent to the page, from its top left corner.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 from deepvis_caffe.viewer.panes.layout import within_limits
 from deepvis_caffe.viewer.state.mouse import MouseKind
 
-LONGEST = 500  # characters; the longest that the page sends has 70
+LONGEST = 500  # characters; the page itself sends at most 70
 KEYS = (
     "left",
     "right",
@@ -40,13 +40,13 @@ class _Message(BaseModel):
 
 
 class Ack(_Message):
-    """The page has drawn the oldest picture on its way."""
+    """The page has drawn the oldest picture in flight."""
 
     type: Literal["ack"]
 
 
 class Key(_Message):
-    """A key went down: an ASCII character as typed, or a name from `KEYS`."""
+    """A key press: an ASCII character as typed, or a name from `KEYS`."""
 
     type: Literal["key"]
     key: str
@@ -60,7 +60,7 @@ class Key(_Message):
 
 
 class Mouse(_Message):
-    """The mouse moved, clicked, turned its wheel (`steps` > 0: towards the user, down) or left."""
+    """The mouse moved, clicked, turned its wheel (`steps` > 0: toward the user, down) or left."""
 
     type: Literal["mouse"]
     kind: MouseKind
@@ -70,7 +70,7 @@ class Mouse(_Message):
 
 
 class Size(_Message):
-    """How many pixels the page has room for."""
+    """The size of the page's area for pictures, in pixels."""
 
     type: Literal["size"]
     width: Place
@@ -78,7 +78,7 @@ class Size(_Message):
 
     @property
     def clamped(self) -> tuple[int, int]:
-        """(width, height), within what the viewer draws."""
+        """(width, height), within the limits of what the viewer draws."""
         return within_limits(self.width, self.height)
 
 
@@ -96,7 +96,7 @@ class Webcam(_Message):
 
 
 class Quit(_Message):
-    """The visitor was asked, and wants to end the viewer for everybody."""
+    """The visitor has confirmed to end the viewer for everybody."""
 
     type: Literal["quit"]
 
@@ -106,7 +106,7 @@ _ADAPTER: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discrimina
 
 
 def read_message(text: str) -> Message:
-    """Parse the text that a page sent.
+    """Parse a text message from a page.
 
     Raises
     ------

@@ -23,8 +23,8 @@ if TYPE_CHECKING:  # starlette may be missing
 
 log = logging.getLogger(__name__)
 
-MOST_MESSAGE_BYTES = 4 << 20  # more ends the connection
-FAREWELL = 2.0  # seconds that pages have to receive the end; one with a dead connection never does
+MOST_MESSAGE_BYTES = 4 << 20  # a larger message closes the connection
+FAREWELL = 2.0  # seconds to wait until pages have been notified; dead connections never are
 EVERYWHERE = ("0.0.0.0", "::", "")
 
 
@@ -36,29 +36,29 @@ def serve(
     say: Callable[[str], Any] = log.info,
     patience: float | None = None,
 ) -> None:
-    """Show a session in a web page until it ends: by its own key, by a signal, or by an error.
+    """Show a session in a web page until it ends by its quit key, a signal or an error.
 
-    However it ends, pages are notified first. A second Ctrl-C does not wait for them.
+    In any case, pages are notified first. A second Ctrl-C does not wait for them.
 
     Parameters
     ----------
     session
-        Called from this thread alone.
+        Called on this thread only.
     host, port
-        Where to listen. Port 0 takes any free one.
+        Where to listen. Port 0 takes any free port.
     token
-        What the page's address must carry. Where other machines can reach the host and there is
-        none, a random one is made.
+        What the page's URL must carry. If None and other machines can reach the host, a random one
+        is generated.
     say
         Called with each line of text that says where the page is.
     patience
-        Seconds that a connection has to say what it wants;
+        Request timeout of connections, seconds;
         `deepvis_caffe.viewer.browser.connection.PATIENCE` by default.
 
     Raises
     ------
     ViewerError
-        A package is missing, the host or port cannot be had, or the token is empty.
+        A package is missing, the host or port is not available, or the token is empty.
     """
     if token is not None and not token.strip():
         raise ViewerError(
@@ -69,7 +69,7 @@ def serve(
     import uvicorn
 
     from deepvis_caffe.viewer.browser.app import app
-    from deepvis_caffe.viewer.browser.connection import PATIENCE, impatient, say_when_full
+    from deepvis_caffe.viewer.browser.connection import PATIENCE, say_when_full, timeout_protocol
 
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(16)
@@ -77,7 +77,7 @@ def serve(
     with listener:
 
         class Server(uvicorn.Server):
-            """Notifies the pages before it closes their connections, or they would reconnect."""
+            """Notifies pages before closing their connections, so that they do not reconnect."""
 
             async def startup(self, sockets: list[socket.socket] | None = None) -> None:
                 asyncio.get_running_loop().set_exception_handler(say_when_full(say))
@@ -99,13 +99,13 @@ def serve(
             uvicorn.Config(
                 application,
                 lifespan="on",
-                http=impatient(PATIENCE if patience is None else patience),
-                log_config=None,  # its log is ours to show
+                http=timeout_protocol(PATIENCE if patience is None else patience),
+                log_config=None,  # logging is configured by us
                 access_log=False,
                 server_header=False,
                 ws_max_size=MOST_MESSAGE_BYTES,
-                ws_per_message_deflate=False,  # a JPEG does not shrink
-                ws_ping_interval=5,  # a visitor whose line is dead does not keep control
+                ws_per_message_deflate=False,  # JPEGs do not compress further
+                ws_ping_interval=5,  # so that a visitor with a dead connection loses control
                 ws_ping_timeout=10,
                 timeout_graceful_shutdown=2,
             )
@@ -114,8 +114,8 @@ def serve(
             say(line)
         try:
             server.run(sockets=[listener])
-        except KeyboardInterrupt as interrupt:  # uvicorn has shut down, and raises it again
-            if type(interrupt) is not KeyboardInterrupt:  # another signal that a caller handles so
+        except KeyboardInterrupt as interrupt:  # uvicorn re-raises it after shutdown
+            if type(interrupt) is not KeyboardInterrupt:  # another signal, for the caller to handle
                 raise
             log.debug("ended by Ctrl-C")
         if hub.error is not None:
@@ -123,10 +123,10 @@ def serve(
 
 
 def check_packages() -> None:
-    """Import what serving needs, or raise `ViewerError`, which says what is missing."""
+    """Import the packages needed for serving; raise `ViewerError` if one is missing."""
     try:
         import uvicorn  # noqa: F401
-        import websockets  # noqa: F401  # uvicorn would do without, and refuse the page's connection
+        import websockets  # noqa: F401  # else uvicorn starts, but rejects WebSockets
 
         import deepvis_caffe.viewer.browser.app
         import deepvis_caffe.viewer.browser.connection  # noqa: F401

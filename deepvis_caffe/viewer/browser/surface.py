@@ -1,4 +1,4 @@
-"""What the browser needs of a session: the protocol that `deepvis_caffe.viewer.session` follows."""
+"""What the browser needs of a session; `deepvis_caffe.viewer.session` implements it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deepvis_caffe.viewer.state.mouse import MouseKind
 class Surface(Protocol):
     """The part of the viewer's session that a page uses.
 
-    It is called from one thread only, one call at a time, but for `read_image`.
+    All methods but `read_image` are called from one thread only.
     """
 
     @property
@@ -30,7 +30,7 @@ class Surface(Protocol):
         """Handle a key: a character, or one of the names in `messages.KEYS`."""
 
     def mouse(self, kind: MouseKind, y: int, x: int, steps: int = 0) -> None:
-        """Handle the mouse at a pixel of the drawn picture; `steps` of a wheel go down."""
+        """Handle the mouse at a pixel of the picture; positive wheel `steps` go down."""
 
     def resize(self, width: int, height: int) -> None:
         """Draw pictures of this size from now on."""
@@ -42,7 +42,7 @@ class Surface(Protocol):
         """Use a picture from outside, (H, W, 3) RGB uint8, as the input."""
 
     def end_push(self) -> None:
-        """Give the input back to what it was before the first `push`."""
+        """Return to the source that was read before the first `push`."""
 
     def read_image(self, content: bytes) -> NDArray[Any]:
         """Read an image file for `open_image`; called from any thread, raises `ImageError`."""
@@ -55,7 +55,7 @@ class Surface(Protocol):
 
     @property
     def saved(self) -> Sequence[Path]:
-        """The files that were saved so far, in that order."""
+        """The files saved so far, in that order."""
 
     def set_visitors(self, count: int) -> None:
         """Set how many visitors there are."""

@@ -1,9 +1,9 @@
-"""One page that watches: pictures are sent to it at the rate that it can take.
+"""Flow control for one page: pictures are sent to it at a rate that it can handle.
 
-With one picture under way at a time, a page 100 ms away gets ten a second, however fast its line.
-With many, a slow line fills up with old pictures. So their number follows the time until each is
-acknowledged: it grows while that stays near the best time seen, and falls when pictures begin to
-queue (the idea of TCP Vegas, Brakmo and Peterson 1995).
+With one picture in flight at a time, a page with 100 ms round-trip time gets ten per second,
+however high its bandwidth. With many, a slow link fills up with old pictures. So the window, the
+number in flight, follows the round-trip time: it grows while that stays near the best time seen,
+and shrinks when pictures begin to queue (the idea of TCP Vegas, Brakmo and Peterson 1995).
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 MOST = 6
 START = 2
-NEAR, FAR = 1.5, 2.0  # times the best time: below NEAR there is room, above FAR there is none
-SLACK = 0.01  # seconds; a screen draws no faster than this
-FORGET = 1.02  # the best time grows by 2% a picture, so that a line that got slower is noticed
+NEAR, FAR = 1.5, 2.0  # multiples of the best time: grow the window up to NEAR, shrink beyond FAR
+SLACK = 0.01  # seconds of tolerance; screens are no faster than this
+FORGET = 1.02  # the best time grows by 2% per picture, to adapt to a link that got slower
 
 
 class Pace:
-    """Counts pictures under way; times are in seconds of any clock that does not go back."""
+    """The window of pictures in flight; times are seconds of any monotonic clock."""
 
     def __init__(self) -> None:
         self.window = START
@@ -36,15 +36,15 @@ class Pace:
 
     @property
     def ready(self) -> bool:
-        """Whether one more may be sent."""
+        """Whether another picture may be sent."""
         return len(self._under_way) < self.window
 
     def sent(self, now: float) -> None:
-        """One more is under way."""
+        """Record that a picture was sent."""
         self._under_way.append(now)
 
     def acknowledged(self, now: float) -> bool:
-        """The oldest has arrived; False if there was none."""
+        """Record that the oldest picture has arrived; False if none was in flight."""
         if not self._under_way:
             return False
         full = not self.ready
@@ -59,12 +59,12 @@ class Pace:
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """A picture of the screen, ready to be sent to all.
+    """An encoded picture of the screen, ready to be sent to all visitors.
 
     Attributes
     ----------
     number
-        The session's, which grows.
+        The session's number of the picture, increasing.
     content
         A JPEG file.
     """
@@ -76,15 +76,15 @@ class Encoded:
 class Visitor:
     """Sends pictures and messages to one page.
 
-    Of what the page has not taken yet, only the newest is kept: one picture, and one message of
-    each type. So a page that stands still costs no memory, and offering something never waits.
+    Of unsent items only the newest are kept: one picture, and one message of each type. So a
+    stalled page costs no memory, and offering something never blocks.
 
     Attributes
     ----------
     number
         Unique among visitors.
     size
-        The (width, height) that its page has room for; None until it has sent that.
+        (width, height) of the page's area for pictures; None until the page has sent it.
     webcam
         Whether its webcam is on.
     """
@@ -94,7 +94,7 @@ class Visitor:
         self.size: tuple[int, int] | None = None
         self.webcam = False
         self._pace = Pace()
-        self._sent = -1  # number of the picture that was sent last
+        self._sent = -1  # number of the last picture sent
         self._next: Encoded | None = None
         self._messages: dict[str, dict[str, Any]] = {}
         self._wake = asyncio.Event()
@@ -106,29 +106,29 @@ class Visitor:
         return self._pace.ready and not self._closing
 
     def offer(self, frame: Encoded) -> None:
-        """Send a picture, unless it has it or is still busy with others."""
+        """Queue a picture, unless it was already sent or too many are in flight."""
         if self.takes and frame.number > self._sent:
             self._next = frame
             self._wake.set()
 
     def acknowledge(self) -> bool:
-        """It has drawn the oldest picture under way; False if there was none."""
+        """Record that the page has drawn the oldest picture in flight; False if there was none."""
         return self._pace.acknowledged(self._clock())
 
     def post(self, type_: str, **content: Any) -> None:
-        """Send a message, in place of one of the same type that is not sent yet."""
+        """Queue a message; it replaces an unsent one of the same type."""
         self._messages[type_] = {"type": type_, **content}
         self._wake.set()
 
     def end(self, reason: str = "") -> None:
-        """Send that the session has ended, and why if it was an error; then send nothing more."""
+        """Notify the page that the session has ended, with the error if any; then send no more."""
         self.post("ended", reason=reason)
         self._closing = True
         self._wake.set()
 
     async def send(self) -> None:
-        """Send what was offered, until it is closed or gone."""
-        with suppress(WebSocketDisconnect, RuntimeError):  # gone: receiving ends, too
+        """Send what is queued, until the connection is closed or lost."""
+        with suppress(WebSocketDisconnect, RuntimeError):  # lost: receiving ends, too
             while True:
                 await self._wake.wait()
                 self._wake.clear()

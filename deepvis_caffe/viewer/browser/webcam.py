@@ -1,6 +1,6 @@
 """Decode the webcam pictures that a page sends.
 
-They come from outside: only JPEG is read, and the size is checked before the pixels are decoded.
+They are untrusted: only JPEG is read, and the size is checked before the pixels are decoded.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The thread that owns the net: frames, backward passes, and images optimized when idle."""
+"""The worker thread that owns the net: frames, attribution, and image optimization when idle."""

@@ -1,7 +1,8 @@
-"""Attribution of the frame that the net ran last: ``(source, method) -> map, or why not``.
+"""Attribution for the frame of the last forward pass: ``(source, method) -> map, or why not``.
 
-What takes a few passes is computed with the frame. What takes many waits until the frame is shown,
-and is given up when something else is to be shown; between its batches the net serves newer frames.
+Methods with few passes are computed with the frame. Those with many passes run after the frame is
+shown, and are abandoned once something else is requested; the net handles newer frames between
+their batches.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ NEEDS_REST = "it takes many passes: freeze the input with f"
 
 
 class Attributed(NamedTuple):
-    """What a method says.
+    """The result of an attribution method.
 
     Attributes
     ----------
     map
-        (C, H, W) or (H, W), as that of `deepvis_caffe.attribute`; None where there is none.
+        (C, H, W) or (H, W), as from `deepvis_caffe.attribute`; None if there is none.
     why_not
         Why there is none.
     """
@@ -40,20 +41,20 @@ class Attributed(NamedTuple):
     why_not: str = ""
 
 
-class GivenUp(Exception):
-    """Raised between the batches of a method whose result nobody waits for any more."""
+class Abandoned(Exception):
+    """Raised between the batches of a method whose result is no longer needed."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FrameScore(Score):
-    """A unit's score whose gradient for the frame itself goes through the pass that was run.
+    """A unit's score whose gradient at the frame itself reuses the last forward pass.
 
     Attributes
     ----------
     frame
-        (1, C, H, W), what the net ran.
+        (1, C, H, W), the input of that pass.
     sent
-        ``mode -> (C, H, W)``: the diff that arrives at the image from the score's weights.
+        ``mode -> (C, H, W)``: the diff at the image input, seeded with the score's weights.
     """
 
     frame: Floats
@@ -80,11 +81,11 @@ def frame_score(
     Parameters
     ----------
     values
-        The blob's, of the frame.
+        The blob's values for the frame.
     frame
         (1, C, H, W).
     send
-        ``(diff of values' shape, mode) -> (C, H, W)``, what arrives at the image.
+        ``(diff of the blob, mode) -> (C, H, W)``: the diff at the image input.
     between
         See `Score`.
     """
@@ -105,19 +106,19 @@ def frame_score(
 
 
 def attributed(score: FrameScore, method: str) -> Attributed:
-    """What a method says of the frame; an error becomes words, and the rest of the screen stays.
+    """Apply a method to the frame; errors are returned as text, so that the result survives.
 
     Raises
     ------
-    GivenUp
-        The score's `between` did.
+    Abandoned
+        Raised by the score's `between`.
     """
     chosen = METHODS[method]
     try:
         if chosen.by_gradient:
             score.net.check_gradient(score.layer)
         return Attributed(chosen.run(score, score.frame))
-    except GivenUp:
+    except Abandoned:
         raise
     except Exception as error:
         log.debug("no %s of %s, unit %d", method, score.layer, score.unit, exc_info=error)

@@ -1,4 +1,4 @@
-"""What drives a unit in the frame that the net ran last: ``unit -> UnitDrivers``."""
+"""What drives a unit in the frame of the last forward pass: ``unit -> UnitDrivers``."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from deepvis_caffe.viewer.state.catalogue import entry_of
 from deepvis_caffe.viewer.state.request import UnitDrivers
 from deepvis_caffe.viewer.state.state import Scene, UnitRef
 
-MOST = 6  # units that raise it, and units that lower it
+MOST = 6  # raising units listed, and as many lowering ones
 
 
 class LiveDrivers:
-    """The drivers of units, of one frame after the other.
+    """Finds what drives a unit, frame by frame.
 
     Parameters
     ----------
     net
-        After a forward pass that records.
+        The net, after a forward pass that keeps what a backward pass needs.
     scene
-        Of that net.
+        The net's scene.
     """
 
     def __init__(self, net: Net, scene: Scene) -> None:
@@ -41,16 +41,16 @@ class LiveDrivers:
         Parameters
         ----------
         ref, reach
-            The unit, and how far down to look.
+            The unit, and how far down to search.
         values
-            What the last forward pass left in its blob.
+            The values of its blob in the last forward pass.
         """
         entry, unit = self._entries[ref[0]], ref[1]
         rows = values if values.ndim > 1 else values.reshape(1, -1)  # a single axis counts units
         try:
             score = Score.of_values(self._net, rows, entry.layer, unit)
             found = contributions_of(score, self._sources(ref, reach))
-        except DeepVisError as error:  # the rest of the screen stays
+        except DeepVisError as error:  # must not lose the rest of the result
             return UnitDrivers(why_not=str(error))
         every = np.concatenate(found.values)
         size = abs(found.score) or 1.0

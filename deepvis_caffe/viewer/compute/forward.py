@@ -1,4 +1,4 @@
-"""One frame through the net: ``(frame, request) -> result``. Only what is shown is computed."""
+"""Runs one frame through the net: ``(frame, request) -> result``. Computes only what is shown."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from deepvis_caffe.image import Floats
 from deepvis_caffe.model.labels import class_blob
 from deepvis_caffe.viewer.compute.attributions import (
     NEEDS_REST,
+    Abandoned,
     Attributed,
     FrameScore,
-    GivenUp,
     attributed,
     frame_score,
 )
@@ -32,26 +32,26 @@ from deepvis_caffe.viewer.state.request import Frame, Request, Result
 from deepvis_caffe.viewer.state.state import Scene, UnitRef
 from deepvis_caffe.viewer.state.units import UnitWeights
 
-# What an attribution is of: a frame's number, how it was resized, source and method.
+# Identifies an attribution: frame number, resize mode, source and method.
 Key = tuple[int, str, UnitRef | None, str]
 
 
 class Compute:
     """The net as the viewer uses it: one frame at a time, on one thread.
 
-    The values of a frame are kept until the next one, so that stepping through the layers of a
-    still image computes nothing again, nor does the backward pass of a frozen source.
+    The values of a frame are cached until the next one, so that stepping through the layers of a
+    still image recomputes nothing, including the backward pass from a frozen source.
 
     Parameters
     ----------
     net
-        Its image input holds pictures.
+        A net with an image input.
     scene
-        Of that net.
+        The net's scene.
     """
 
     def __init__(self, net: Net, scene: Scene) -> None:
-        self._given, self._entries = net, scene.entries
+        self._net, self._entries = net, scene.entries
         self._preprocessors = {
             how: replace(net.preprocessor, mean=net.preprocessor.full_mean, resize=how)
             for how in ("crop", "stretch")
@@ -61,14 +61,14 @@ class Compute:
         self._scores = class_blob(outputs, scene.labels)
         self._detector, self._scene = detector(net), scene
         self._numbers = count(1)
-        self._pass: tuple[int, str] | None = None  # frame's number and resize of the last forward
+        self._pass: tuple[int, str] | None = None  # frame number and resize mode of the last pass
         self._values: dict[str, Floats] = {}
         self._x = np.zeros(0, np.float32)
-        self._sent: tuple[UnitRef, str] | None = None  # source and mode of the diffs that are held
+        self._sent: tuple[UnitRef, str] | None = None  # source and mode of the cached diffs
         self._diffs: dict[str, Floats] = {}
-        self._attributed: tuple[Key, Attributed] | None = None  # the last attribution
+        self._attributed: tuple[Key, Attributed] | None = None  # the last one
         self._last: Result | None = None
-        self._weights: tuple[Entry, UnitWeights] | None = None  # of the last layer that was asked
+        self._weights: tuple[Entry, UnitWeights] | None = None  # of the last layer requested
 
     def __call__(self, frame: Frame, request: Request) -> Result:
         """Compute what a request asks for, from one frame.
@@ -78,6 +78,7 @@ class Compute:
         DeepVisError
             The picture does not fit the net, or the engine fails on it.
         """
+        self._net = self._net.loaded()  # the first time it may load: no part of a frame's time
         begun = time.perf_counter()
         self._last = None  # if this fails, there is nothing to finish
         entry = self._entries[request.layer]
@@ -126,21 +127,20 @@ class Compute:
         return self._last
 
     @cached_property
-    def _net(self) -> Net:
-        return self._given.loaded()
-
-    @cached_property
     def _drivers(self) -> LiveDrivers:
         return LiveDrivers(self._net, self._scene)
 
     def finish(self, between: Pause) -> Result | None:
-        """The last result with its attribution, where that is still to come and none came after.
+        """Compute the last result's pending attribution, and return the completed result.
+
+        Returns None if none is pending, or if `between` asks to stop. A newer result takes
+        precedence.
 
         Parameters
         ----------
         between
-            Called between two batches of passes, when the net is free for other work; returns
-            whether to stop.
+            Called between batches of passes, when the net is free for other work; returns whether
+            to stop.
         """
         while self._last is not None and self._last.later:
             key = _key(self._last.frame, self._last.request)
@@ -160,18 +160,18 @@ class Compute:
         return None
 
     def _attribute(self, result: Result, key: Key, between: Pause) -> bool:
-        """Attribute by a method of many passes; return whether that was finished."""
+        """Attribute by a method with many passes; return whether that was completed."""
         assert result.request.source is not None
 
         def pause() -> None:
             stops = between()
             if stops or self._last is None or _key(self._last.frame, self._last.request) != key:
-                raise GivenUp
+                raise Abandoned
 
         try:
             score = self._score(result.request.source, "", pause)
             self._attributed = key, attributed(score, result.request.back)
-        except GivenUp:
+        except Abandoned:
             return False
         return True
 
@@ -185,14 +185,17 @@ class Compute:
         return tuple((box, finder.name(self._scene.labels, box.label)) for box in found)
 
     def _read(self, frame: Frame, request: Request, wanted: list[str], keep: bool) -> None:
-        """Get the values of these blobs, and run as little of the net as possible for them."""
+        """Get the values of the `wanted` blobs, running as little of the net as possible.
+
+        `keep` keeps what a backward pass needs.
+        """
         this = (frame.number, request.resize)
         if this != self._pass:
             self._pass = self._sent = None  # if this fails, the next call starts over
             self._x = self._preprocessors[request.resize](frame.picture)
             x = self._x[None]
             inputs = {self._net.image_input(): x, **self._net.other_inputs(x)}
-            if frame.live and not keep:  # the next frame comes before more is asked
+            if frame.live and not keep:  # nothing else will be read before the next frame
                 self._values = self._net.reduce(inputs, dict.fromkeys(wanted), self._copied)
                 return
             self._values = self._net.forward(inputs, blobs=dict.fromkeys(wanted))
@@ -207,7 +210,7 @@ class Compute:
     def _score(
         self, source: UnitRef, blob: str = "", between: Callable[[], None] = lambda: None
     ) -> FrameScore:
-        """The source's score; a backward pass from it keeps the diffs of that blob, too."""
+        """The source's score, whose backward pass also caches the diffs of `blob`."""
         entry, unit = self._entries[source[0]], source[1]
         images = self._net.model.image_inputs
 

@@ -1,9 +1,8 @@
-"""Optimize images of the selected unit, and of all that the grid shows, while the viewer is idle.
+"""Optimizes images of the selected unit, and of all units in the grid, while the viewer is idle.
 
-One image at a time: where the grid shows optimized images, one of the selected unit, then one of
-each other unit, then the selected unit's other seeds. Images and files are those of ``deepvis
-optimize`` with the same settings, so that either continues what the other has begun. Between two
-steps the net serves the camera.
+If the grid shows optimized images, the order is: one image of the selected unit, one of each other
+unit, then the selected unit's other seeds. Images and files are those of ``deepvis optimize`` with
+the same settings, so that either continues the other's work. New frames are computed between steps.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ log = logging.getLogger(__name__)
 
 SHOW_EVERY = 0.1  # seconds between two updates of the image in progress
 
-WAITING = "waiting for a quiet moment"
+WAITING = "waiting for idle time"
 SILENT = "nothing to maximize: the gradient is 0 from every start"
 NOT_FINITE = "nothing to show: its activation is not finite"
 
@@ -51,7 +50,7 @@ Key = tuple[Entry, int]
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What images are wanted of: a unit, and one image of each of some others of its layer."""
+    """The images requested: all of one unit, and one of each of some others of its layer."""
 
     entry: Entry
     unit: int
@@ -69,9 +68,9 @@ class SynthesisParams:
     Attributes
     ----------
     params
-        What the ascent does.
+        The parameters of the ascent.
     seeds
-        How many images of each unit.
+        The number of images per unit.
     """
 
     params: AscentParams
@@ -80,36 +79,36 @@ class SynthesisParams:
 
 @dataclass
 class _Plan:
-    """What is left to do for a unit, and at which layer: it may be one below the unit's ReLU."""
+    """What is left to do for a unit. Layer and unit may be those below the unit's ReLU."""
 
     layer: str
     unit: int
     todo: list[int] = field(default_factory=list)
-    target: TargetLayer | None = None  # None where the layer or the unit cannot be optimized
-    found: bool = False
-    keeps: bool = True  # whether results are written
+    target: TargetLayer | None = None  # None if the layer or the unit cannot be optimized
+    found: bool = False  # whether the unit has an image
+    keeps: bool = True  # whether results are saved
     note: str = ""
 
     @property
     def receptive_field(self) -> Box | None:
-        """The part of the image that the unit sees, if that is known."""
+        """The unit's receptive field in the image, if known."""
         return self.target.receptive_field if self.target else None
 
 
 class Synthesis:
-    """Optimizes the images that the requested units lack: `Idle` work for the worker.
+    """Optimizes the missing images of the requested units: `Idle` work for the worker.
 
-    A unit that has images of another program or of other parameters lacks none, nor does one that
-    is the same as a unit of another layer that has some. No file is
-    ever overwritten. Images that cannot be saved are shown all the same. Those that are saved are
-    marked as made in passing, and are never in the way of what a command is to write.
+    Nothing is missing for a unit with images from another program or with other parameters, or if
+    an equivalent unit of another layer has images. Files are never overwritten. Images that cannot
+    be saved are shown anyway. Saved images are marked in their records (`IN_PASSING`), so that they
+    never conflict with what a command writes.
 
     Parameters
     ----------
     net
-        Used when this is called, on the worker's thread.
+        Used on the worker thread only, when this is called.
     library
-        Gets the images; results go to its folder.
+        Receives the images; files go to its folder.
     params
         How images are made.
     """
@@ -130,12 +129,14 @@ class Synthesis:
         return Job(self._net, self._library.folder)
 
     def request(self, entry: Entry | None, unit: int = 0, others: range = range(0)) -> bool:
-        """Ask for images of this unit, from any thread; None for none. Whether that is new.
+        """Request images of a unit, or of none (None); return whether the request has changed.
+
+        May be called from any thread.
 
         Parameters
         ----------
         others
-            Units of which one image is wanted, once the first one of `unit` is there.
+            Units that get one image each, after the first one of `unit`.
         """
         wanted = None if entry is None else _Wanted(entry, unit, others)
         if wanted == self._wanted:
@@ -146,13 +147,13 @@ class Synthesis:
         return True
 
     def __call__(self, between: Callable[[], bool]) -> bool:
-        """Plan the images of a unit that is requested, or optimize the next one.
+        """Plan the images of a requested unit, or optimize the next one.
 
         Parameters
         ----------
         between
-            Called between two steps, when the net is free for other work; returns whether to stop.
-            Its exceptions are passed on; all others become the unit's note.
+            Called between steps, when the net is free for other work; returns whether to stop. Its
+            exceptions propagate; all others become the unit's note.
 
         Returns
         -------
@@ -188,10 +189,10 @@ class Synthesis:
             self._library.set_progress(*key, note=known.note if known else None)
         return True
 
-    # -- what there is to do -------------------------------------------------------------------
+    # -- planning ------------------------------------------------------------------------------
 
     def _next(self) -> Key | None:
-        """The unit to plan or to make an image of now; None where there is nothing to do."""
+        """The unit to plan or to optimize next; None if there is nothing to do."""
         wanted = self._wanted
         if wanted is None:
             return None
@@ -203,7 +204,7 @@ class Synthesis:
         return next(filter(self._lacks_all, others), rest)
 
     def _lacks_all(self, key: Key) -> bool:
-        """Whether a unit has no image yet, as far as that is known, and may get one."""
+        """Whether a unit has no image yet, as far as known, and may get one."""
         plan = self._plans.get(key)
         return plan is None or bool(plan.todo and not plan.found)
 
@@ -214,13 +215,13 @@ class Synthesis:
         return plan
 
     def _plan(self, layer: str, unit: int, seeds: Iterable[int]) -> _Plan:
-        """The plan of a unit that has no images yet; raises where it cannot be maximized."""
+        """The plan for a unit without images; raises if the unit cannot be maximized."""
         target = TargetLayer.of(self._net, layer)
         target.check([unit])
         return _Plan(layer, unit, list(seeds), target)
 
     def _look(self, plan: _Plan, names: Sequence[str]) -> UnitFiles:
-        """Take off the plan what is on disk; everything, if it is by other parameters."""
+        """Remove from the plan what is on disk; everything, if that has other parameters."""
         same = self._library.same(names[-1])
         units = LayerFolder(self._library.folder, names, self._job.folders, same).files().units
         files = units.get(plan.unit, UnitFiles())
@@ -229,7 +230,7 @@ class Synthesis:
         missing = [seed for seed in plan.todo if not self._has(plan, [seed])]
         if missing == plan.todo:
             plan.todo, plan.keeps = [], False
-        elif missing and not self._params.params.compares_images:  # else they are made together
+        elif missing and not self._params.params.compares_images:  # else made together
             plan.todo = missing
         elif not missing:
             plan.todo = []
@@ -238,7 +239,7 @@ class Synthesis:
         return files
 
     def _go_below(self, key: Key, plan: _Plan, seed: int) -> bool:
-        """Maximize the unit below the ReLU that silences this one; return whether there is one."""
+        """Plan the unit below the ReLU that silences this one; return whether there is one."""
         below = unit_below_relu(self._net, plan.layer, plan.unit)
         if below is None:
             return False
@@ -255,10 +256,10 @@ class Synthesis:
         self._plans[key] = lower
         return True
 
-    # -- making it -----------------------------------------------------------------------------
+    # -- optimizing ----------------------------------------------------------------------------
 
     def _make(self, key: Key, plan: _Plan, stops: Callable[[], bool]) -> None:
-        # Diversity couples a unit's images: they are optimized together or not at all.
+        # A diversity term couples a unit's images: they are optimized together or not at all.
         seeds = list(plan.todo) if self._params.params.compares_images else plan.todo[:1]
         assert plan.target is not None  # else there was nothing to do
         runs: list[tuple[Target, int]] = [(plan.unit, seed) for seed in seeds]
@@ -286,7 +287,7 @@ class Synthesis:
                 self._keep(plan, result)
 
     def _keep(self, plan: _Plan, result: AscentResult | None = None) -> None:
-        """Write an image, and the montage once all images are there."""
+        """Save an image, and the montage once all images exist."""
         target, unit = plan.target, plan.unit
         if target is None or not plan.keeps or (result is None and self._finished(plan)):
             return
@@ -301,7 +302,7 @@ class Synthesis:
             if self._has(plan, self._seeds) and not self._finished(plan):
                 store.write_montage(plan.layer, unit, self._seeds, fields)
         except DeepVisError as error:
-            plan.keeps, plan.note = False, f"shown, not kept: {in_words(error)}"
+            plan.keeps, plan.note = False, f"shown, but not saved: {in_words(error)}"
 
     def _has(self, plan: _Plan, seeds: Iterable[int]) -> bool:
         store, own_recipe = self._store(plan), self._recipe(plan)
@@ -320,7 +321,7 @@ class Synthesis:
 
 
 class _Shown:
-    """Passes the images of an ascent in progress to the library, a few times a second."""
+    """Passes the current images of an ascent to the library, a few times per second."""
 
     def __init__(self, library: Library, key: Key, receptive_field: Box | None) -> None:
         self._library, self._key, self._receptive_field = library, key, receptive_field

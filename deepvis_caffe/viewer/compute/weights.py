@@ -1,4 +1,4 @@
-"""The weights of a layer's units as the viewer shows them: ``(net, entry) -> UnitWeights``."""
+"""The weights of a layer's units, as pictures for the grid: ``(net, entry) -> UnitWeights``."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from deepvis_caffe.viewer.state.catalogue import Entry
 from deepvis_caffe.viewer.state.units import UnitWeights
 
 MOST = 8_000_000  # pixels of all units together
-LARGEST = 160  # pixels of a side of one
+LARGEST = 160  # pixels; the longer side of one picture
 
 
 def unit_weights(net: Net, entry: Entry) -> UnitWeights:
-    """The weights of the layer that writes an entry's blob first; or why it has none."""
+    """The weights of the layer that writes an entry's blob first, or why it has none."""
     writer = net.model.graph.producer[Value(entry.name)]
     try:
         found = layer_weights(net, writer.name)
@@ -30,7 +30,7 @@ def unit_weights(net: Net, entry: Entry) -> UnitWeights:
     for unit in range(len(found.values)):
         picture = found.picture(unit, zoom=1)
         zoom = side // max(picture.shape[:2])
-        if zoom > 1:  # whole pixels for each weight, with lines that can be seen
+        if zoom > 1:  # a whole number of pixels per weight, and visible grid lines
             picture = found.picture(unit, zoom=zoom)
         height, width = picture.shape[:2]
         factor = min(1.0, side / max(height, width))

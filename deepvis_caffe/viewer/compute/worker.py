@@ -1,8 +1,7 @@
-"""The thread that owns the net: the newest frame and request first, then idle work.
+"""The worker thread, which owns the net: the newest frame and request first, then idle work.
 
 It never blocks callers. Only the newest frame and the newest request are kept, and results go into
-a slot that keeps the newest. One thread does everything, since pycaffe's mode, CPU or GPU, belongs
-to a thread.
+a latest-value slot. A single thread runs the net, because pycaffe's CPU or GPU mode is per thread.
 """
 
 from __future__ import annotations
@@ -22,42 +21,42 @@ log = logging.getLogger(__name__)
 
 Pause = Callable[[], bool]
 
-NICE = 10  # how much the priority of the net's threads is lowered, see nice(2)
-IDLE = 0.2  # seconds between two looks for idle work where nothing happens
+NICE = 10  # by how much the priority of the net's threads is lowered, see nice(2)
+IDLE = 0.2  # seconds between two polls for idle work
 
 
 class Idle(Protocol):
-    """Work for the time between frames."""
+    """Work to be done between frames."""
 
     def __call__(self, between: Pause) -> bool:
-        """Work until there is nothing to do or `between`, called after every step, returns True.
+        """Work until there is nothing left to do, or until `between` returns True.
 
-        Returns whether anything was done.
+        `between` must be called after every step. Returns whether anything was done.
         """
 
 
 class Worker:
-    """Computes results of the newest frame on a thread of its own.
+    """Computes results for the newest frame on a thread of its own.
 
     Parameters
     ----------
     compute
-        ``(frame, request) -> result``; called on the worker's thread alone.
+        ``(frame, request) -> result``; called on the worker thread only.
     results
-        Where results go.
+        The slot for results.
     changed
-        Called, on the worker's thread, when there is a new result or trouble.
+        Called on the worker thread when there is a new result or an error.
     idle
-        Work for the time between frames, if any. It calls the function that it is given between
-        two of its steps; a frame that has come meanwhile is computed within that call.
+        Work to be done between frames, if any. It calls the function that it is given between its
+        steps; a frame that has arrived meanwhile is computed within that call.
     prepare
-        Called first, on the worker's thread, before it lets others go first: it may take long. If
-        it fails, nothing is computed.
+        Called first, on the worker thread, at normal priority; it may take long. If it fails,
+        nothing is computed.
 
     Attributes
     ----------
     error
-        What `prepare` raised.
+        The exception that `prepare` raised.
     """
 
     def __init__(
@@ -83,20 +82,20 @@ class Worker:
         self._thread.start()
 
     def show(self, frame: Frame) -> None:
-        """Make this the newest frame."""
+        """Set the newest frame."""
         with self._news:
             self._frame = frame
             self._news.notify_all()
 
     def request(self, request: Request) -> None:
-        """Compute this for every frame from now on."""
+        """Set the request for all frames from now on."""
         with self._news:
             if request != self._request:
                 self._request = request
                 self._news.notify_all()
 
     def nudge(self) -> None:
-        """Look for idle work now, because what is wanted has changed."""
+        """Wake the thread up to poll for idle work now."""
         with self._news:
             self._news.notify_all()
 
@@ -108,22 +107,22 @@ class Worker:
 
     @property
     def trouble(self) -> str:
-        """The last error, of a frame or of idle work; empty after a result without one."""
+        """The last error of a frame or of idle work; empty again after a successful result."""
         return self._trouble
 
     @property
     def failure(self) -> str:
-        """Why the last frame has no result; empty where it has one."""
+        """Why the last frame has no result; empty if it has one."""
         return self._failure
 
     def close(self, timeout: float = 10.0) -> bool:
-        """End the thread after what it computes now; whether it ended within `timeout` seconds."""
+        """End the thread after its current work; return whether it ended in time."""
         ended = self._thread.close(timeout)
         if not ended:
-            log.warning("the engine still computes after %g seconds; left behind", timeout)
+            log.warning("the engine is still busy after %g seconds; thread abandoned", timeout)
         return ended
 
-    # -- on the worker's thread ----------------------------------------------------------------
+    # -- on the worker thread ------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
@@ -148,13 +147,13 @@ class Worker:
                     self._news.wait(IDLE if self._idle else None)
 
     def _between(self) -> bool:
-        """Compute what has come meanwhile; return whether idle work should stop."""
+        """Compute what has arrived meanwhile; return whether idle work should stop."""
         while not self._thread.closing and self._serve():
             pass
         return self._thread.closing
 
     def _serve(self) -> bool:
-        """Compute the newest frame and request, unless it is done; return whether it was not."""
+        """Compute the newest frame and request if they are pending; return whether they were."""
         with self._news:
             job = self._waiting()
         if job is None:
@@ -163,9 +162,9 @@ class Worker:
         failure = ""
         try:
             self._results.put(self._compute(frame, request))
-        except Exception as error:  # the viewer goes on, and the next frame may work
+        except Exception as error:  # the viewer keeps running, and the next frame may work
             failure = _describe(error)
-        with self._news:  # together: a failure is never seen as still busy
+        with self._news:  # atomically: nobody sees a failure while the worker still counts as busy
             self._trouble = self._failure = failure
             self._done = (frame.number, request)
         self._changed()
@@ -179,10 +178,10 @@ class Worker:
 
 
 def _lower_priority() -> None:
-    """Lower this thread's priority below the window's: keys wait for that one, not for the net.
+    """Lower this thread's priority below that of the front end, so that keys stay responsive.
 
-    On Linux niceness belongs to a thread, and is inherited by the threads that it starts, such as
-    OpenMP's. It has no effect while cores are free.
+    On Linux, niceness is per thread and inherited by the threads that it starts, such as OpenMP's.
+    It has no effect while cores are free.
     """
     if sys.platform.startswith("linux"):
         thread = threading.get_native_id()

@@ -1,1 +1,1 @@
-"""What the viewer reads from the results folder, and the pictures and videos that it saves."""
+"""Reading the results folder for the viewer, and saving its screenshots and videos."""

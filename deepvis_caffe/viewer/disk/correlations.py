@@ -1,7 +1,7 @@
-"""The correlation of layers, read by a thread.
+"""The correlation of layers, read in a background thread.
 
-Reading and clustering a layer of a thousand units takes a tenth of a second. Drawing never
-blocks: what is known at a moment is returned at once.
+Reading and clustering a layer of a thousand units takes a tenth of a second. Drawing must not
+block, so queries return what is known at the moment.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from deepvis_caffe.dataset.scan_file import read_moments
 from deepvis_caffe.errors import DeepVisError
 from deepvis_caffe.results.layer_files import Stamp, stamp_of
 from deepvis_caffe.results.layout import scan_path
-from deepvis_caffe.viewer.cache import Recent
+from deepvis_caffe.viewer.cache import LruCache
 from deepvis_caffe.viewer.state.catalogue import Entry
 from deepvis_caffe.viewer.threads import Background
 
 log = logging.getLogger(__name__)
 
 CACHE_BYTES = 128 << 20
-LOOK_EVERY = 1.0  # seconds between two looks at the disk
+LOOK_EVERY = 1.0  # seconds between checks of the disk
 COMMAND = "deepvis top-images --images DIR --correlation"
 
 
@@ -35,9 +35,9 @@ class Known:
     Attributes
     ----------
     correlation
-        None where there is none.
+        The correlation; None if there is none.
     note
-        Why there is none and what to do about it, a line each; empty while it is being read.
+        Why there is none and what to do about it, one line each; empty while it is being read.
     """
 
     correlation: Correlation | None = None
@@ -55,7 +55,7 @@ class Correlations:
     folder
         The results folder; there need not be a scan in it.
     changed
-        Called when there is something new to show, from the thread.
+        Called on the thread when there is something new to show.
     """
 
     def __init__(self, folder: Path, changed: Callable[[], None] = lambda: None) -> None:
@@ -65,7 +65,7 @@ class Correlations:
         self._news = self._thread.news
         self._wanted: Entry | None = None
         self._reading: Entry | None = None
-        self._known: Recent[Entry, tuple[Stamp | None, Known]] = Recent(CACHE_BYTES)
+        self._known: LruCache[Entry, tuple[Stamp | None, Known]] = LruCache(CACHE_BYTES)
         self._looked: dict[Entry, float] = {}
 
     def start(self) -> None:
@@ -73,22 +73,22 @@ class Correlations:
         self._thread.start()
 
     def close(self, timeout: float = 5.0) -> bool:
-        """End the thread after the layer that it reads now; whether it ended in time."""
+        """End the thread after the current layer; return whether it ended in time."""
         return self._thread.close(timeout)
 
     def request(self, entry: Entry) -> None:
-        """Ask for a layer's correlation; to be called for every frame that shows it.
+        """Request a layer's correlation; call it for every frame that shows it.
 
-        It is read if it is not known, and looked for again every second.
+        It is read if unknown, and checked for changes every second.
         """
         with self._news:
             found = self._known.get(entry)
             if found is None or time.monotonic() - self._looked.get(entry, 0) > LOOK_EVERY:
-                self._wanted = entry  # of several the newest one is read
+                self._wanted = entry  # only the newest request is kept
                 self._news.notify_all()
 
     def layer(self, entry: Entry) -> Known:
-        """What is known of a layer now; the same object as long as nothing is new."""
+        """What is known of a layer now; the same object as long as nothing changes."""
         with self._news:
             found = self._known.get(entry)
             return found[1] if found else NOT_YET
@@ -132,7 +132,7 @@ class Correlations:
         except DeepVisError as error:
             log.warning("left out: %s", error)
             return Known(note=(str(error), f"{COMMAND} --overwrite"))
-        except Exception as error:  # whatever it was, the viewer goes on without it
+        except Exception as error:  # the viewer keeps running without it
             log.warning("cannot compute the correlation of %s", entry.name, exc_info=True)
             return Known(note=(f"it cannot be computed: {type(error).__name__}: {error}",))
         if found is None:

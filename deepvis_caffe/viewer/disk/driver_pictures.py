@@ -13,14 +13,14 @@ from deepvis_caffe.viewer.state.units import NO_DRIVER_PICTURES, DriverPictures
 
 
 class DriverLibrary:
-    """The optimized image and the top images of each unit that drives another, small.
+    """The optimized image and the first top images of each unit that drives the selected one.
 
     Parameters
     ----------
     library
-        What is known of units.
+        The library to read from.
     scene
-        Whose units these are.
+        The scene that the units refer to.
     """
 
     def __init__(self, library: Library, scene: Scene) -> None:
@@ -28,15 +28,15 @@ class DriverLibrary:
         self._last = NO_DRIVER_PICTURES
 
     def request(self, found: UnitDrivers | None) -> None:
-        """Ask for the pictures; to be called for every frame that shows them."""
-        for layer, unit in reversed(found.refs if found else ()):  # the last one is read first
+        """Request the pictures; call it for every frame that shows them."""
+        for layer, unit in reversed(found.refs if found else ()):  # the last request is read first
             self._library.request(self._scene.entries[layer], [unit])
 
     def of(self, found: UnitDrivers | None) -> DriverPictures:
-        """Those that are read by now; the same object as long as nothing is new.
+        """The pictures read so far; the same object as long as nothing changes.
 
-        Once there was one of a kind there is room for it, so that the screen does not jump at each
-        step.
+        Space for a kind of picture stays reserved once there has been one, so that the layout does
+        not jump.
         """
         optimized, top = {}, {}
         for ref in found.refs if found else ():

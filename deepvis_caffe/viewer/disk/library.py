@@ -1,7 +1,7 @@
-"""The pictures of units: what is on disk, what was optimized just now, and what is in progress.
+"""The pictures of units: on disk, just optimized, and in progress.
 
-Drawing never blocks. Once a frame the session requests what it wants to show, and a thread reads
-that; what is known at a moment is returned at once.
+Drawing must not block. For every frame the session requests what it shows, and a background thread
+reads it; queries return what is known at the moment.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from deepvis_caffe.results.layer_files import (
     stamp_of,
 )
 from deepvis_caffe.results.records import DVT_COLUMNS, TopRecord, read_top_record
-from deepvis_caffe.viewer.cache import Recent
+from deepvis_caffe.viewer.cache import LruCache
 from deepvis_caffe.viewer.disk.thumbnails import LayerThumbnails
 from deepvis_caffe.viewer.state.catalogue import Entry
 from deepvis_caffe.viewer.state.units import UnitPictures, Working
@@ -41,12 +41,12 @@ from deepvis_caffe.viewer.threads import Background
 log = logging.getLogger(__name__)
 
 UNIT_BYTES, LAYER_BYTES, MADE_BYTES = 96 << 20, 192 << 20, 64 << 20
-LOOK_EVERY = 1.0  # seconds between two looks at the disk for the same thing
-AT_A_TIME = 0.05  # seconds of reading a layer before something newer may come first
-SHOW_EVERY = 0.3  # seconds between two updates of a layer that is being read
+LOOK_EVERY = 1.0  # seconds between checks of the disk for the same item
+AT_A_TIME = 0.05  # seconds of reading a layer before newer requests get a turn
+SHOW_EVERY = 0.3  # seconds between updates of a layer that is being read
 LONGEST_QUEUE = 32
-MOST_MERGED = 16  # a unit that is shown and its partners
-MONTAGE = -1  # in place of a seed
+MOST_MERGED = 16  # enough for the selected unit and its partners
+MONTAGE = -1  # stands in for a seed
 
 Key = tuple[Entry, int]
 Wanted = tuple[Entry, int | None]  # a unit, or the optimized images of a whole layer
@@ -56,7 +56,7 @@ NONE_YET: Pictures = MappingProxyType({})
 
 @dataclass(frozen=True, eq=False)
 class _Unit:
-    """What the disk has of a unit."""
+    """What is on disk for a unit."""
 
     optimized: Mapping[int, Picture] = field(default_factory=dict)  # by seed
     recipe: str = ""  # of the optimized images
@@ -64,12 +64,12 @@ class _Unit:
     record: TopRecord | None = None  # of the top images
     statistics: UnitStatistics | None = None
     stamp: Stamp | None = None
-    shown_as: str = ""  # the same unit of another layer, whose pictures these are
+    shown_as: str = ""  # the equivalent unit of another layer that the pictures belong to
 
 
 @dataclass(frozen=True, eq=False)
 class _Made:
-    """What was made of a unit just now."""
+    """The images just made for a unit."""
 
     pictures: Mapping[int, Picture] = field(default_factory=dict)  # by seed
     recipe: str = ""
@@ -77,18 +77,18 @@ class _Made:
 
 @dataclass(eq=False)
 class _Layer:
-    """The optimized images of a layer: on disk, made just now, and both as they are shown."""
+    """The optimized images of a layer: on disk, just made, and both merged for display."""
 
     disk: LayerThumbnails
     made: dict[int, Picture] = field(default_factory=dict)
     shown: Pictures = field(default_factory=lambda: NONE_YET)
     shown_at: float = 0.0
-    recipe: str = ""  # that was wanted at the last look
-    hidden: bool = False  # whether something was read that is not shown yet
+    recipe: str = ""  # requested when the disk was last checked
+    hidden: bool = False  # whether something read is not shown yet
 
 
 class _ScanReader:
-    """The scan in a results folder, read when it is first needed and again when it has changed.
+    """The scan in a results folder, read on first use and again when it has changed.
 
     Parameters
     ----------
@@ -102,18 +102,18 @@ class _ScanReader:
         self._scan: Scan | None = None
 
     def stamp(self) -> Stamp | None:
-        """Another value for another scan; None where there is none."""
+        """Identifies the scan's version; None if there is no scan."""
         return stamp_of(self._path)
 
     def unit(self, names: Sequence[str], units: int, unit: int) -> UnitStatistics | None:
-        """The statistics of a unit; None where there are none.
+        """The statistics of a unit; None if there are none.
 
         Parameters
         ----------
         names
             Names that the layer may have in the scan.
         units
-            How many units it has; a scan in which it has others is of another net.
+            Its number of units; if the scan has a different number, it is of another net.
         """
         stamp = self.stamp()
         if stamp != self._stamp:
@@ -142,16 +142,15 @@ class Library:
     Parameters
     ----------
     folder
-        The results folder, of this program or of the Deep Visualization Toolbox; it need not be
-        there.
+        The results folder, of this program or of the Deep Visualization Toolbox; it need not exist.
     changed
-        Called when there is something new to show, from any thread.
+        Called from any thread when there is something new to show.
     clock
         Returns the time in seconds.
     folders
-        Where layers are that their names alone do not tell apart, from `layout.net_folders`.
+        Folders of layers whose names alone are ambiguous, from `layout.net_folders`.
     same
-        Maps a layer's name to the units of other layers that its units are, see
+        Maps a layer's name to the equivalent units of other layers, see
         `deepvis_caffe.model.same_units`.
     """
 
@@ -170,48 +169,48 @@ class Library:
         self._wanted: OrderedDict[Wanted, None] = OrderedDict()  # newest last
         self._reading: Wanted | None = None
         self._looked: dict[Wanted, float] = {}
-        self._units: Recent[Key, _Unit] = Recent(UNIT_BYTES)
-        self._layers: Recent[Entry, _Layer] = Recent(LAYER_BYTES)
-        self._made: Recent[Key, _Made] = Recent(MADE_BYTES)
-        self._recipe = ""  # the one that is wanted
+        self._units: LruCache[Key, _Unit] = LruCache(UNIT_BYTES)
+        self._layers: LruCache[Entry, _Layer] = LruCache(LAYER_BYTES)
+        self._made: LruCache[Key, _Made] = LruCache(MADE_BYTES)
+        self._recipe = ""  # the one requested
         self._recipes: dict[Entry, tuple[str, ...]] = {}
         self._working: Working | None = None
         self._notes: dict[Key, str] = {}
         self._merged: OrderedDict[Key, UnitPictures] = OrderedDict()  # what `unit` returns
-        self._folders: dict[Entry, LayerFolder] = {}  # used by the reader thread only
-        self._scan = _ScanReader(self.folder)  # used by the reader thread only
+        self._folders: dict[Entry, LayerFolder] = {}  # used by the thread only
+        self._scan = _ScanReader(self.folder)  # used by the thread only
         self._logged: set[str] = set()
 
     def start(self) -> None:
-        """Start the thread that reads."""
+        """Start the thread."""
         self._thread.start()
 
     def close(self, timeout: float = 5.0) -> bool:
-        """End the thread after the file that it reads now; whether it ended in time."""
+        """End the thread after the current file; return whether it ended in time."""
         return self._thread.close(timeout)
 
-    # -- what is wanted, and what is known -----------------------------------------------------
+    # -- requests and queries ------------------------------------------------------------------
 
     def request(self, entry: Entry, units: Sequence[int] = (), optimized: bool = False) -> None:
-        """Ask for pictures of a layer; to be called for every frame that shows them.
+        """Request pictures of a layer; call it for every frame that shows them.
 
-        What is not known is read, and what is known is looked for again every second.
+        Unknown pictures are read; known ones are checked for changes every second.
 
         Parameters
         ----------
         units
-            Those of which everything is wanted, the most important first.
+            Units to read everything of, the most important first.
         optimized
-            Whether the optimized image of each unit is wanted, small.
+            Whether to read a thumbnail of each unit's optimized image.
         """
         with self._news:
             if optimized:
                 self._request((entry, None))
-            for unit in reversed(units):  # what is requested last is read first
+            for unit in reversed(units):  # the last request is read first
                 self._request((entry, unit))
 
     def unit(self, entry: Entry, unit: int) -> UnitPictures:
-        """What is known of a unit now; the same object as long as nothing is new."""
+        """What is known of a unit now; the same object as long as nothing changes."""
         key = (entry, unit)
         with self._news:
             if key not in self._merged:
@@ -222,54 +221,55 @@ class Library:
             return self._merged[key]
 
     def optimized(self, entry: Entry) -> Pictures:
-        """One small picture for each unit that has one, as far as they are read.
+        """The thumbnails of optimized images that have been read so far.
 
         Returns
         -------
         Mapping
             By unit, each at most 128 pixels a side; see `deepvis_caffe.viewer.disk.thumbnails`. The
-            same object as long as nothing is new.
+            same object as long as nothing changes.
         """
         with self._news:
             layer = self._layers.get(entry)
             return layer.shown if layer else NONE_YET
 
     def recipes(self, entry: Entry) -> tuple[str, ...] | None:
-        """The recipes of a layer's optimized images on disk, the one that is shown being first.
+        """The recipes of a layer's optimized images on disk, starting with the one shown.
 
-        None as long as nothing of the layer was read.
+        None until something of the layer has been read.
         """
         with self._news:
             return self._recipes.get(entry)
 
     def show_recipe(self, recipe: str) -> None:
-        """Show the images by this recipe of units that have some; empty for the best there is."""
+        """Prefer images of this recipe for units that have some; empty shows the best available."""
         with self._news:
             if recipe != self._recipe:
                 self._recipe = recipe
-                self._looked.clear()  # so that what is shown is read again at once
+                self._looked.clear()  # so that visible pictures are read again at once
 
     def working(self, entry: Entry) -> Working | None:
-        """The image of a layer's unit that is being optimized; None where none is."""
+        """The image being optimized for a unit of a layer; None if there is none."""
         with self._news:
             found = self._working
             return found if found is not None and found.entry == entry else None
 
     @property
     def busy(self) -> bool:
-        """Whether something that was requested has not been read yet."""
+        """Whether a request has not been read yet."""
         with self._news:
             return any(map(self._unread, filter(None, (*self._wanted, self._reading))))
 
     # -- from the synthesis --------------------------------------------------------------------
 
     def add(self, entry: Entry, unit: int, seed: int, picture: Picture, recipe: str = "") -> None:
-        """Add an image that was made just now; the one on disk, once it is there, replaces it.
+        """Add an image that was just made; it is replaced by the one on disk once that exists.
 
         Parameters
         ----------
         recipe
-            Its name. Beside images of another recipe it is not shown; empty fits all.
+            Name of its recipe. The image is not mixed with images of other recipes; empty matches
+            all.
         """
         key = (entry, unit)
         with self._news:
@@ -291,16 +291,16 @@ class Library:
         progress: float = 0.0,
         note: str | None = None,
     ) -> None:
-        """Set what is being optimized, which is one thing at a time.
+        """Set the image being optimized; there is at most one at a time.
 
         Parameters
         ----------
         working
-            The image as it is now; None where nothing is being optimized.
+            The image at the current step; None if nothing is being optimized.
         progress
-            How much of it is done, 0 to 1.
+            How far the optimization has come, 0 to 1.
         note
-            A line to show beside this unit; None leaves it as it is.
+            A line to show for this unit; None keeps the current one.
         """
         key = (entry, unit)
         with self._news:
@@ -312,7 +312,7 @@ class Library:
                 self._refresh(changed)
         self._changed()
 
-    # -- parts, all under the lock -------------------------------------------------------------
+    # -- helpers, called with the lock held ----------------------------------------------------
 
     def _request(self, wanted: Wanted) -> None:
         entry, unit = wanted
@@ -326,7 +326,7 @@ class Library:
             return
         self._wanted[wanted] = None
         self._wanted.move_to_end(wanted)
-        if len(self._wanted) > LONGEST_QUEUE:  # the oldest was requested by a frame long gone
+        if len(self._wanted) > LONGEST_QUEUE:  # the oldest was requested for a frame long gone
             self._wanted.popitem(last=False)
         self._news.notify_all()
 
@@ -365,7 +365,7 @@ class Library:
         self._merged.pop(key, None)
 
     def _take_made(self, layer: _Layer, entry: Entry) -> None:
-        """Collect what was made for a layer and is not read from disk yet."""
+        """Collect images made for a layer that have not been read from disk yet."""
         units = [unit for of, unit in self._made if of == entry and unit not in layer.disk.cells]
         made = {unit: (self._made.get((entry, unit)) or _Made()).pictures for unit in units}
         layer.made = {
@@ -394,12 +394,12 @@ class Library:
                     new, more = self._read_layer(entry)
                 else:
                     new = self._read_unit((entry, unit))
-            except Exception:  # whatever it was, the viewer goes on without these pictures
+            except Exception:  # the viewer keeps running without these pictures
                 log.warning("cannot read the pictures of %s", entry.name, exc_info=True)
             with self._news:
                 self._looked[wanted] = self._clock()
                 self._reading = None
-                if more and wanted not in self._wanted:  # the rest, after whatever is newer
+                if more and wanted not in self._wanted:  # the rest, after newer requests
                     self._wanted[wanted] = None
                     self._wanted.move_to_end(wanted, last=False)
             if new:
@@ -410,7 +410,7 @@ class Library:
         folder = self._folder(entry)
         with self._news:
             old = self._units.get(key)
-            if old is None:  # if it fails, it is not tried again at once
+            if old is None:  # so that a failure is not retried at once
                 self._units.put(key, _Unit(), 0)
         with self._news:
             recipe = self._recipe
@@ -432,8 +432,8 @@ class Library:
         record = (
             read_top_record(files.single[layout.TOP_IMAGES]) if layout.TOP_IMAGES in found else None
         )
-        if record is not None and record.layer not in names:  # of the same folder name
-            found, record = {}, None
+        if record is not None and record.layer not in names:
+            found, record = {}, None  # of another layer with the same folder name
         statistics = self._scan.unit(folder.names, entry.units, unit)
         size = sum(one.nbytes for one in (*optimized.values(), *found.values()))
         with self._news:
@@ -446,7 +446,7 @@ class Library:
         return bool(optimized or found or statistics or had)
 
     def _read_layer(self, entry: Entry) -> tuple[bool, bool]:
-        """Read for a moment; return whether there is something new, and whether there is more."""
+        """Read for `AT_A_TIME`; return whether something is new, and whether there is more."""
         with self._news:
             layer = self._layers.get(entry)
             if layer is None:
@@ -468,7 +468,7 @@ class Library:
             return False, more
 
     def _try(self, read: Callable[..., Picture], *args: Any) -> Picture | None:
-        """What is read; None where it cannot be, which is logged once."""
+        """Read a picture; None on failure, which is logged once per message."""
         try:
             return read(*args)
         except DeepVisError as error:

@@ -1,4 +1,4 @@
-"""Screenshots (PNG) and videos (MP4) of what the viewer shows, written without making it wait."""
+"""Screenshots (PNG) and videos (MP4) of the viewer, written without blocking it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deepvis_caffe.errors import DeepVisError, ImageError
 from deepvis_caffe.image import Picture, resize_image, write_image
 
 FRAMES_A_SECOND = 20
-LONGEST_LAG = 2.0  # seconds; after a longer stall a video goes on without making up for it
+LONGEST_LAG = 2.0  # seconds; a video does not make up for longer stalls
 
 Notify = Callable[[str, bool], None]
 
@@ -24,7 +24,7 @@ class Recorder:
     Parameters
     ----------
     folder
-        Where files go; made when the first one is written.
+        The folder for files; created with the first one.
     notify
         Called with a message and whether it is an error, from any thread.
     clock
@@ -37,12 +37,12 @@ class Recorder:
         self._folder, self._notify, self._clock = folder, notify, clock
         self._video: _Video | None = None
         self._savers: list[threading.Thread] = []
-        self._naming = threading.Lock()  # a name is free until its file is there
+        self._naming = threading.Lock()  # a name is taken only once its file exists
         self._saved: list[Path] = []
 
     @property
     def saved(self) -> tuple[Path, ...]:
-        """The files that were finished, in that order; from any thread."""
+        """The finished files, in that order; may be called from any thread."""
         return tuple(self._saved)
 
     @property
@@ -51,13 +51,13 @@ class Recorder:
         return self._video is not None and self._video.recording
 
     def screenshot(self, picture: Picture) -> None:
-        """Save a picture, (H, W, 3) RGB uint8, without waiting for the disk."""
+        """Save a picture, (H, W, 3) RGB uint8, in the background."""
         saver = threading.Thread(target=self._save, args=(picture,), name="deepvis screenshot")
         self._savers = [one for one in self._savers if one.is_alive()] + [saver]
         saver.start()
 
     def toggle(self, picture: Picture) -> None:
-        """Start a video of pictures of this one's size, or end the one that is being recorded."""
+        """Start a video with the size of this picture, or end the one being recorded."""
         was_recording = self.recording
         if self._video is not None:
             self._stop()
@@ -72,7 +72,7 @@ class Recorder:
             self._notify(f"recording {path.name}", False)
 
     def show(self, picture: Picture) -> None:
-        """Show this in the video from now on; it may have another size."""
+        """Set the video's current picture, which may have another size."""
         if self._video is not None:
             self._video.picture = picture
 
@@ -103,9 +103,9 @@ class Recorder:
 
 
 class _Video:
-    """A video file that is written on a thread of its own, at a constant rate.
+    """A video file, written at a constant frame rate on a thread of its own.
 
-    It has another name until it is whole: a video that was cut off has no index and does not play.
+    It has a temporary name until it is complete: a truncated video has no index and does not play.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class _Video:
     ) -> None:
         import cv2
 
-        height, width = (size // 2 * 2 for size in first.shape[:2])  # the codec wants even sizes
+        height, width = (size // 2 * 2 for size in first.shape[:2])  # the codec requires even sizes
         self.picture = first
         self._path, self._size, self._clock = path, (height, width), clock
         self._finished, self._notify = finished, notify
@@ -160,7 +160,7 @@ class _Video:
 
         begun, written, last = self._clock(), 0, None
         frame: Any = self.picture
-        while True:  # at least one picture: a file without any is no video
+        while True:  # at least one picture, or the file would be invalid
             behind = self._clock() - begun - written / FRAMES_A_SECOND
             if behind > LONGEST_LAG:
                 begun += behind
@@ -174,7 +174,7 @@ class _Video:
 
 
 def _free(folder: Path, kind: str, suffix: str) -> Path:
-    """The first name that is not taken: ``shot_0001.png``."""
+    """The first path that does not exist: ``shot_0001.png``."""
     folder.mkdir(parents=True, exist_ok=True)
     names = (folder / f"{kind}_{number:04d}{suffix}" for number in itertools.count(1))
     return next(path for path in names if not path.exists())

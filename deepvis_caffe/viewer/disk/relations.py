@@ -23,9 +23,9 @@ class Relations:
     Parameters
     ----------
     library, correlations
-        What is known of units and of layers.
+        Where pictures and correlations are read from.
     scene
-        Whose layers these are.
+        The scene that the layers belong to.
     """
 
     def __init__(self, library: Library, correlations: Correlations, scene: Scene) -> None:
@@ -34,7 +34,7 @@ class Relations:
         self._last: tuple[Sequence[object], Relation] = (), NO_RELATION
 
     def with_order(self, state: State) -> State:
-        """The state with its matrix's order of units, if that is known."""
+        """The state with the matrix's order of units filled in, if known."""
         order: tuple[int, ...] = ()
         if state.correlation and not state.by_number:
             known = self._correlations.layer(self._scene.entries[state.layer]).correlation
@@ -42,7 +42,7 @@ class Relations:
         return state if order is state.order else replace(state, order=order)
 
     def partners(self, state: State) -> tuple[tuple[int, float], ...]:
-        """Each partner and its r, positive r first; empty where they are not shown."""
+        """Each partner and its r, positive r first; empty if they are not shown."""
         if not state.shows_correlation:
             return ()
         found = self._correlations.layer(self._scene.entries[state.layer]).correlation
@@ -52,7 +52,7 @@ class Relations:
         return (*found.together(unit, MOST_RELATED), *found.apart(unit, MOST_RELATED))
 
     def of(self, state: State) -> Relation:
-        """What to show now; the same object as long as nothing is new."""
+        """What to show now; the same object as long as nothing changes."""
         if not state.shows_correlation:
             return NO_RELATION
         entry, unit = self._scene.entries[state.layer], state.unit
@@ -74,15 +74,15 @@ class Relations:
 
 
 def strip(unit: UnitPictures) -> Picture | None:
-    """One small picture of a unit, the same object each time.
+    """The first row of a unit's top images, or else its first optimized image.
 
-    The first row of its top images, or else its first optimized image.
+    The same object each time.
     """
     return unit.optimized[0] if unit.top is None and unit.optimized else top_row(unit)
 
 
 def top_row(unit: UnitPictures) -> Picture | None:
-    """The first row of a unit's top images, the same object each time; None where it has none."""
+    """The first row of a unit's top images, the same object each time; None if it has none."""
     top = unit.top
     if top is None:
         return None

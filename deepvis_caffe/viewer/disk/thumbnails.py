@@ -1,4 +1,4 @@
-"""Thumbnails of a layer: the optimized image of each unit, small, read a few at a time."""
+"""Thumbnails of the optimized images of a layer's units, read a few at a time."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from deepvis_caffe.viewer.state.catalogue import Entry
 
 log = logging.getLogger(__name__)
 
-LARGEST, SMALLEST = 128, 16  # pixels a side
-MOST_BYTES = 64 << 20  # of one layer; a layer of very many units has smaller pictures
+LARGEST, SMALLEST = 128, 16  # pixels; the longer side
+MOST_BYTES = 64 << 20  # per layer; layers with very many units have smaller thumbnails
 
 Source = tuple[Path, tuple[int, int] | None]
 
 
 class LayerThumbnails:
-    """The optimized image of each unit of a layer, small; for one thread.
+    """A thumbnail of the optimized image of each unit of a layer; not thread-safe.
 
-    They are cut from ``whole_layer.jpg`` where that shows the unit by the same recipe; else the
-    unit's first seed or its montage is read.
+    Thumbnails are cut from ``whole_layer.jpg`` if that shows the unit with the same recipe;
+    otherwise the unit's first seed or its montage is read.
 
     Parameters
     ----------
     folder
-        The layer's.
+        The layer's folder.
     entry
         The layer.
     clock
@@ -48,8 +48,8 @@ class LayerThumbnails:
     Attributes
     ----------
     cells
-        By unit, (H, W, 3) RGB uint8, at most `largest` pixels a side. A change makes a new
-        mapping, so that other threads may read this one.
+        By unit, (H, W, 3) RGB uint8, at most `largest` pixels a side. Replaced by a new mapping
+        when it changes, so that other threads may read it.
     """
 
     def __init__(
@@ -66,16 +66,16 @@ class LayerThumbnails:
 
     @property
     def unfinished(self) -> bool:
-        """Whether more is to be read."""
+        """Whether there is more to read."""
         return bool(self._todo)
 
     def look(self, recipe: str = "") -> bool:
-        """List what has changed on disk; return whether `cells` have changed.
+        """Queue what has changed on disk; return whether `cells` has changed.
 
         Parameters
         ----------
         recipe
-            Which one's images are wanted, see `LayerFolder.files`.
+            The recipe to show, see `LayerFolder.files`.
         """
         files = self._folder.files(recipe)
         if self._folder.listed == self._listed:
@@ -102,7 +102,7 @@ class LayerThumbnails:
         return changed or bool(gone)
 
     def read(self, seconds: float) -> bool:
-        """Read for some time, at least one picture; return whether `cells` have changed."""
+        """Read for some time, at least one picture; return whether `cells` has changed."""
         until, new = self._clock() + seconds, {}
         while self._todo:
             unit, source, files = self._todo.pop()
@@ -124,11 +124,11 @@ class LayerThumbnails:
     def _picture(self, files: UnitFiles) -> Picture:
         for pictures in files.runs.values():
             return read_run(pictures, files.names(self._folder.names))
-        return read_image(files.single[MONTAGE])  # whatever is in it, small
+        return read_image(files.single[MONTAGE])  # shrunk as a whole
 
     def _look_at_sprite(self, files: LayerFiles) -> bool:
         path = files.sprite
-        # Its record, too: it is written last.
+        # By its record if it has one, which is written last.
         source: Source | None = None
         if path is not None:
             source = path, stamp_of(record_of(path)) or stamp_of(path)
@@ -160,5 +160,5 @@ class LayerThumbnails:
 
 
 def largest(units: int) -> int:
-    """The side of a thumbnail, pixels, with which a layer of this many units fits `MOST_BYTES`."""
+    """The side of thumbnails, pixels, at which a layer of this many units fits `MOST_BYTES`."""
     return max(SMALLEST, min(LARGEST, math.isqrt(MOST_BYTES // (3 * max(units, 1)))))

@@ -1,1 +1,1 @@
-"""Panes: pure functions from a `View` to a picture, and from a pixel of it to what is there."""
+"""Panes: pure functions that draw a `View` as a picture, and do hit tests in it."""

@@ -1,4 +1,4 @@
-"""Attribution: what in the input a unit responds to, by a backward pass or another method."""
+"""Attribution: the saliency map of a unit, by a backward mode or another method."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ TIPS = {
     "deconv": "deconvnet projection of the unit (Zeiler and Fergus 2014)",
     "guided": "guided backpropagation (Springenberg et al. 2015)",
     "raw": "in color, 0 is gray",
-    "gray": "the mean over channels, 0 is gray",
-    "norm": "the norm over channels",
-    "blur": "the norm over channels, blurred",
-    "positive": "the sum over channels of positive values",
-    "signed": "the sum over channels, red above 0 and blue below",
+    "gray": "mean over channels, 0 is gray",
+    "norm": "norm over channels",
+    "blur": "norm over channels, blurred",
+    "positive": "sum of positive values over channels",
+    "signed": "sum over channels, red above 0 and blue below",
     "heat": "a heat map over the input",
 }
-MORE = "more"  # the chip of all other methods
-LABELS = {"positive": "pos", "signed": "±"}  # of chips, where they are not the values
+MORE = "more"  # the chip for all other methods
+LABELS = {"positive": "pos", "signed": "±"}  # captions of chips that differ from the value
 
 
 def draw(view: View, height: int, width: int) -> Picture:
-    """Draw the chips of modes and styles and, while there is a backward pass, its picture."""
+    """Draw the chips of modes and styles and, unless the mode is off, the saliency map."""
     state, size = view.state, letters(width)
     on = state.back != "off"
     frozen = state.source is not None
     layer, unit = state.back_source
     entry = view.scene.entries[layer]
-    # The unit comes first: in a narrow window the end is cut.
+    # The unit comes first, because narrow windows cut the end.
     source = f"unit {unit} of {entry.name} {short_label(view.scene, entry, unit)}".rstrip()
     canvas, _ = titled(
         height,
@@ -73,7 +73,7 @@ def draw(view: View, height: int, width: int) -> Picture:
 
 
 def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
-    """The mode, method or style under a pixel; or the picture."""
+    """The mode, method or style at a pixel; or the picture."""
     chips, room = _chips(view, height, width)
     if view.state.back != "off" and room is not None and room.has(y, x):
         return Hit("picture", WHOLE, "back")
@@ -92,7 +92,7 @@ PANE = Pane("back", draw, hit)
 
 
 def chips_height(width: int, styles: bool) -> int:
-    """The pane's height without its picture: its title, the modes, and perhaps the styles."""
+    """The pane's height without its picture: its title, the modes, and the styles if asked for."""
     return _rows(width, styles)[-1][2].rect.bottom + 8
 
 
@@ -110,7 +110,7 @@ def _rows(width: int, with_styles: bool) -> list[tuple[str, str, Chip]]:
 
 
 def _chips(view: View, height: int, width: int) -> tuple[list[tuple[str, str, Chip]], Rect | None]:
-    """The chips, each with its kind and value, and the room below them."""
+    """The chips, each with its kind and value, and the area below them."""
     room = inside(height, width, letters(width))
     chips = _rows(width, view.state.back != "off")
     top = chips[-1][2].rect.bottom + 8

@@ -1,4 +1,4 @@
-"""The classes: the net's highest scores for the picture."""
+"""The classes: the net's highest scores for the input."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def draw(view: View, height: int, width: int) -> Picture:
     scores = view.result.scores.reshape(-1)
     good = np.nan_to_num(scores, posinf=0, neginf=0)
     top, longest = ranked(view), max(float(np.abs(good).max()), 1e-12)
-    shares = bool(scores.min() >= 0 and scores.sum() <= 1.001)  # a softmax: of the whole
+    shares = bool(scores.min() >= 0 and scores.sum() <= 1.001)  # probabilities
     for place, (unit, rect) in enumerate(_rows(view, height, width)):
         value = float(scores[unit])
         text = _share(value) if shares else number(value)
@@ -49,7 +49,7 @@ def draw(view: View, height: int, width: int) -> Picture:
 
 
 def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
-    """The class under a pixel, with all its names."""
+    """The class at a pixel, with all its names."""
     if view.result is None or view.result.scores is None:
         return None
     count = view.result.scores.size
@@ -67,7 +67,7 @@ PANE = Pane("classes", draw, hit)
 
 
 def scored(view: View) -> Entry | None:
-    """The layer of the scores: ``prob`` if its size fits, else the last layer that does."""
+    """The layer of the scores: ``prob`` if its size matches, else the last layer that does."""
     if view.result is None or view.result.scores is None:
         return None
     count = view.result.scores.size
@@ -76,7 +76,7 @@ def scored(view: View) -> Entry | None:
 
 
 def ranked(view: View) -> list[int]:
-    """The units of the highest scores, highest first."""
+    """The units with the highest scores, highest first."""
     if view.result is None or view.result.scores is None:
         return []
     scores = np.nan_to_num(view.result.scores.reshape(-1), nan=-np.inf)
@@ -90,7 +90,7 @@ def _why_none(view: View) -> str:
 
 
 def rows_height(rows: int, size: int) -> int:
-    """Pixels that a number of classes takes."""
+    """Height of `rows` classes, pixels."""
     return rows * (round(size * 1.45) + 5)
 
 

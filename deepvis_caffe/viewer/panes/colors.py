@@ -1,4 +1,4 @@
-"""The viewer's palette, and the tables that color values."""
+"""The viewer's palette and color tables."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ Table = NDArray[np.uint8]  # (256, 3), RGB
 
 GROUND: Color = (13, 15, 18)  # between panes
 PANEL: Color = (22, 25, 30)  # a pane
-WELL: Color = (13, 15, 18)  # where pictures lie in a pane
-EMPTY: Color = (29, 33, 39)  # a unit's place without a picture
+WELL: Color = (13, 15, 18)  # behind pictures and graphs in a pane
+EMPTY: Color = (29, 33, 39)  # the cell of a unit without a picture
 RAISED: Color = (37, 42, 50)  # chips, tracks of bars
 LINE: Color = (52, 58, 68)
 
@@ -25,9 +25,9 @@ ACCENT: Color = (255, 184, 77)  # the selection
 ACCENT_DIM: Color = (92, 70, 38)
 SOURCE: Color = (64, 214, 190)  # where the backward pass starts
 TROUBLE: Color = (255, 107, 107)
-BROKEN: Color = (255, 0, 170)  # a value that is not finite
+BROKEN: Color = (255, 0, 170)  # a non-finite value
 
-# Of the boxes that a detector finds, by class.
+# A detector's boxes, by class.
 BOXES: tuple[Color, ...] = (
     *(ACCENT, SOURCE, (255, 107, 107), (120, 170, 255)),
     *((190, 140, 255), (150, 220, 90), (255, 150, 210), (230, 230, 120)),
@@ -53,7 +53,7 @@ def table(name: str) -> Table:
 
 @cache
 def signed_table() -> Table:
-    """Colors of a signed value: black at 128, `NEGATIVE` at 1, `POSITIVE` at 255."""
+    """Colors of signed values: black at 128, `NEGATIVE` at 1, `POSITIVE` at 255."""
     share = (np.arange(256) - 128) / 127
     ends = np.where(share[:, np.newaxis] < 0, NEGATIVE, POSITIVE)
     return _fixed(np.rint(ends * np.clip(abs(share), 0, 1)[:, np.newaxis]).astype(np.uint8))

@@ -1,8 +1,8 @@
 """The correlation of a layer's units: the matrix of Pearson's r, in place of the grid.
 
-Units are in order of similarity, so that correlated ones form blocks. The row and the column of the
-selected unit are marked, and its row is shown once more below, thick enough to be read and pointed
-at. Its partners are beside the matrix, or below it.
+Units are ordered by similarity, so that correlated ones form blocks. The row and the column of the
+selected unit are marked, and its row is repeated below, thick enough to read and point at. Its
+partners are beside or below the matrix.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from deepvis_caffe.viewer.panes.widgets import row_height, write_note
 from deepvis_caffe.viewer.state.mouse import Hit
 
 GAP = 6  # pixels between parts
-LEAST = 140  # pixels; with a smaller matrix no partners are shown
-MARK = 5  # pixels of the marks at the matrix's edge
+LEAST = 140  # pixels; if the matrix would be smaller, partners are left out
+MARK = 5  # pixels; size of the marks at the matrix's edge
 
 _pictures: ByIdentity[Picture] = ByIdentity(4)
 _rows: ByIdentity[NDArray[np.intp]] = ByIdentity(4)
 
 
 class Places(NamedTuple):
-    """Where each part is: the matrix, the selected row, the legend, and the partners, if any."""
+    """The layout: the matrix, the selected row, the legend, and the partners, if any."""
 
     matrix: Rect
     row: Rect
@@ -52,7 +52,7 @@ def title(view: View) -> tuple[str, str, str]:
 
 
 def draw(view: View, canvas: Picture, room: Rect, size: int) -> None:
-    """Fill a rectangle with the correlation, or with why there is none."""
+    """Fill a rectangle with the correlation, or with a note why there is none."""
     found = view.relation.correlation
     if found is None:
         _say_why(canvas, view, room, size)
@@ -69,7 +69,7 @@ def draw(view: View, canvas: Picture, room: Rect, size: int) -> None:
 
 
 def hit(view: View, room: Rect, size: int, y: int, x: int) -> Hit | None:
-    """The two units of a pixel, or a partner."""
+    """The pair of units at a pixel, or a partner."""
     found, state = view.relation.correlation, view.state
     if found is None:
         return Hit("nothing")
@@ -88,7 +88,7 @@ def hit(view: View, room: Rect, size: int, y: int, x: int) -> Hit | None:
 
 
 def places_of(room: Rect, size: int) -> Places:
-    """Lay out the parts: partners beside the matrix or below, whichever leaves it larger."""
+    """Lay out the parts: partners beside or below the matrix, whichever leaves it larger."""
     line, thick = row_height(size), max(8, size)
     feet = 2 * GAP + thick + line
     side = max(96, min(240, 2 * room.width // 9))
@@ -121,12 +121,12 @@ def picture_of(found: Correlation, by_number: bool, side: int) -> Picture:
 def _picture(found: Correlation, by_number: bool, side: int) -> Picture:
     order = _order(found, by_number)
     values, units = found.values[np.ix_(order, order)], len(order)
-    if units <= side:  # squares: the unit at the center of the pixel
+    if units <= side:  # each pixel shows the pair at its center
         levels, index = levels_of(values), _index(np.arange(side), side, units)
         return colors()[levels[np.ix_(index, index)]]
     import cv2
 
-    # Averaged before anything is rounded, and over those pairs that have an r.
+    # Averaged before anything is rounded, over the pairs whose r is defined.
     known = np.isfinite(values).astype(np.float32)
     small = [
         cv2.resize(one, (side, side), interpolation=cv2.INTER_AREA)
@@ -150,7 +150,7 @@ def _index(pixel: NDArray[np.intp] | int, side: int, units: int) -> NDArray[np.i
 
 
 def _row_index(view: View, found: Correlation, width: int) -> NDArray[np.intp]:
-    """The column that each pixel of the selected row shows: of several, the largest |r|."""
+    """The column that each pixel of the selected row shows: that with the largest |r|."""
     units, order = len(found.values), _order(found, view.state.by_number)
     if units <= width:
         return _index(np.arange(width), width, units)
@@ -168,13 +168,13 @@ def _row_levels(view: View, found: Correlation, width: int) -> NDArray[np.uint8]
 
 
 def _mark(canvas: Picture, view: View, found: Correlation, places: Places) -> None:
-    """Draw lines beside the selected row and column, and marks at the edge, since they are thin."""
+    """Outline the selected row and column, with marks at the edge, since the lines are thin."""
     matrix, units = places.matrix, len(found.values)
     order = _order(found, view.state.by_number)
     place = int(np.flatnonzero(order == view.state.unit)[0])
     first, last = (matrix.height * (place + more) / units for more in (0, 1))
     low, high = math.floor(first), max(math.floor(first) + 1, math.ceil(last - 1e-9))
-    if units <= matrix.height:  # exactly the pixels of its squares
+    if units <= matrix.height:  # exactly the pixels that show the unit
         index = _index(np.arange(matrix.height), matrix.height, units)
         low, high = (int(np.searchsorted(index, place, side)) for side in ("left", "right"))
     for top in (low - 1, high):
@@ -190,7 +190,7 @@ def _mark(canvas: Picture, view: View, found: Correlation, places: Places) -> No
 
 
 def _draw_legend(canvas: Picture, found: Correlation, room: Rect, size: int) -> None:
-    """The colors from -1 to 1, and that of units without an r where there are some."""
+    """Draw the color scale from -1 to 1, and the color of units without an r if there are any."""
     small, still = size - 1, int(found.still.sum())
     words = f"{still} never change{'s' if still == 1 else ''}" if still else ""
     taken = text_width(words, small) + 2 * size if still else 0

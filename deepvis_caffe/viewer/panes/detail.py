@@ -1,4 +1,4 @@
-"""The selected unit in detail: its map enlarged, or its value among all values of its layer."""
+"""The selected unit in detail: its map enlarged, or its value compared with its layer's."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ from deepvis_caffe.viewer.state.mouse import WHOLE, Hit
 
 
 def draw(view: View, height: int, width: int) -> Picture:
-    """Draw the unit's map in its own range with a scale, or its value and rank."""
+    """Draw the unit's map with its own color scale, or its value and rank."""
     size, state = letters(width), view.state
     entry = view.scene.entries[state.layer]
     label = short_label(view.scene, entry, state.unit)
     canvas, room = titled(
         height, width, size, f"unit {state.unit}", label or entry.name, entry.name if label else ""
     )
-    if state.weights and not (view.weights and view.weights.why_not):  # why not: in the grid
+    if state.weights and not (view.weights and view.weights.why_not):  # the grid shows why_not
         weights.draw_unit(view, canvas, room, size)
         return canvas
     maps = view.shown_maps
@@ -76,7 +76,7 @@ def _draw_map(canvas: Picture, one: Floats, room: Rect, size: int, boost: Boost)
     area, words = with_words(room, 3 if beside else 2, line)
     place = fitted(one.shape[0], one.shape[1], area)
     if not beside:
-        place = place._replace(top=area.top)  # the scale and the numbers stand right below
+        place = place._replace(top=area.top)  # scale and numbers go right below it
         words = words._replace(top=place.bottom + PAD - 2)
     put(canvas, color_maps(one[np.newaxis], place.height, place.width, boost), *place[:2])
     good = one[np.isfinite(one)]
@@ -86,7 +86,7 @@ def _draw_map(canvas: Picture, one: Floats, room: Rect, size: int, boost: Boost)
     if boost.signed:
         high = max(abs(low), abs(high))
         low = -high
-    # The scale of colors, between the values of its ends.
+    # The color scale, between the values at its ends.
     row = words._replace(height=line)
     ends = number(low), number(high)
     sides = [text_width(end, size - 1) + 8 for end in ends]
@@ -107,7 +107,7 @@ def _draw_map(canvas: Picture, one: Floats, room: Rect, size: int, boost: Boost)
 
 
 def _scale(height: int, width: int, boost: Boost) -> Picture:
-    """All colors from the lowest value to the highest, with the same exponent."""
+    """The color scale from the lowest value to the highest, with the boost's exponent."""
     share = np.linspace(0, 1, width)
     if boost.signed:
         levels = 2 * share - 1
@@ -128,7 +128,7 @@ def _draw_number(canvas: Picture, values: Floats, unit: int, room: Rect, size: i
         large -= 1
     write(canvas, text, room.top, room.left, large, TEXT)
     row = Rect(room.top, room.left, round(large * 1.3), room.width)
-    if text_width(text, large) > beside:  # in a row of its own
+    if text_width(text, large) > beside:  # the rank goes into a row of its own
         row = Rect(row.bottom, room.left, row_height(size), room.width)
     write_middle(canvas, words, row, size, SOFT, "right")
     graph = Rect(row.bottom + 6, room.left, room.bottom - row.bottom - 6, room.width)
@@ -137,14 +137,14 @@ def _draw_number(canvas: Picture, values: Floats, unit: int, room: Rect, size: i
 
 
 def _draw_graph(canvas: Picture, values: Floats, unit: int, room: Rect, size: int) -> None:
-    """The values of all units as bars from 0, in their order, the selected one highlighted."""
+    """Draw the values of all units as bars from 0, in unit order, the selected one highlighted."""
     feet = round(size * 1.4)
     area = room._replace(height=room.height - feet)
     fill(canvas, area, WELL)
     good = np.nan_to_num(values, posinf=0, neginf=0)
     low, high = min(0.0, float(good.min())), max(0.0, float(good.max()))
     span = high - low or 1.0
-    # Of units that share a column of pixels, the one farthest from 0 is drawn.
+    # If several units share a column of pixels, the value farthest from 0 is drawn.
     column = np.arange(len(good)) * area.width // len(good)
     starts = np.searchsorted(column, np.arange(area.width), side="right") - 1
     tall = np.zeros(area.width)

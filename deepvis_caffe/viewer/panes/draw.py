@@ -1,6 +1,6 @@
-"""Drawing in place: fills, rounded boxes, frames, text, pictures fitted into a rectangle.
+"""Drawing primitives: fills, rounded boxes, frames, text, pictures fitted into a rectangle.
 
-Whatever lies outside of the canvas is clipped, so that no pane is too small to draw in.
+They draw in place and clip to the canvas, so that no pane is too small to draw in.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from deepvis_caffe.image import Picture, resize_image
 from deepvis_caffe.text import cut, line_height, line_ink, text_width
-from deepvis_caffe.viewer.cache import Recent
+from deepvis_caffe.viewer.cache import LruCache
 from deepvis_caffe.viewer.panes.colors import TEXT, Color
 
 Align = Literal["left", "center", "right"]
 
 
 class Rect(NamedTuple):
-    """A rectangle of pixels: its top left corner and its extent."""
+    """A rectangle of pixels: its top left corner and its size."""
 
     top: int
     left: int
@@ -42,7 +42,7 @@ class Rect(NamedTuple):
         return self.top <= y < self.bottom and self.left <= x < self.right
 
     def inset(self, by: int) -> Rect:
-        """The rectangle without a border of `by` pixels; never of less than one pixel."""
+        """The rectangle without a border of `by` pixels; at least one pixel in size."""
         return Rect(
             self.top + by, self.left + by, max(1, self.height - 2 * by), max(1, self.width - 2 * by)
         )
@@ -56,7 +56,7 @@ class Premultiplied(NamedTuple):
     color
         Color times alpha, 0 to 255 * 255, plus 127 so that a division by 255 rounds.
     background
-        255 minus alpha: how much of what is below stays.
+        255 minus alpha, the weight of the background.
     """
 
     color: NDArray[np.uint16]
@@ -64,14 +64,14 @@ class Premultiplied(NamedTuple):
 
 
 def blank(height: int, width: int, color: Color) -> Picture:
-    """A picture of one color."""
+    """A picture filled with one color."""
     made = np.empty((height, width, 3), np.uint8)
     _paint(made, color)
     return made
 
 
 def fill(canvas: Picture, rect: Rect, color: Color, radius: int = 0) -> None:
-    """Fill a rectangle, with rounded corners where `radius` is above 0."""
+    """Fill a rectangle, with rounded corners if `radius` is above 0."""
     radius = min(radius, rect.height // 2, rect.width // 2)
     if radius < 1:
         part = canvas[
@@ -86,7 +86,7 @@ def fill(canvas: Picture, rect: Rect, color: Color, radius: int = 0) -> None:
 
 
 def frame(canvas: Picture, rect: Rect, color: Color, thick: int = 1) -> None:
-    """Draw the border of a rectangle, `thick` pixels, just outside of it."""
+    """Draw a border `thick` pixels wide just outside a rectangle."""
     top, left, bottom, right = rect.top, rect.left, rect.bottom, rect.right
     wide = rect.width + 2 * thick
     fill(canvas, Rect(top - thick, left - thick, thick, wide), color)
@@ -111,16 +111,16 @@ def write(
     Parameters
     ----------
     top, left
-        Corner of the line's place.
+        Top left corner of the line's area.
     size
-        Of the letters, pixels.
+        Font size, pixels.
     width
-        Of its place: a longer line is cut. None is what there is room for.
+        Width of the area; a longer line is cut. None extends it to the edge of the canvas.
 
     Returns
     -------
     int
-        The pixels it took.
+        Width of the text, pixels.
     """
     room = canvas.shape[1] - left if width is None else width
     line = cut(line, size, room) if line else line
@@ -142,14 +142,14 @@ def write_middle(
     align: Align = "center",
     bold: bool = False,
 ) -> int:
-    """Write one line in the middle of a rectangle's height."""
-    # A line's letters stand a little below the middle of its ink.
+    """Write one line, vertically centered in a rectangle."""
+    # Letters sit slightly below the middle of the line's ink.
     top = rect.top + (rect.height - line_height(size)) // 2 + round(size * 0.02)
     return write(canvas, line, top, rect.left, size, color, rect.width, align, bold)
 
 
 def fitted(height: int, width: int, rect: Rect) -> Rect:
-    """The largest rectangle of the shape height : width, centered in a rectangle."""
+    """The largest rectangle with aspect ratio height : width, centered in a rectangle."""
     factor = min(rect.height / max(height, 1), rect.width / max(width, 1))
     rows = min(rect.height, max(1, round(height * factor)))
     columns = min(rect.width, max(1, round(width * factor)))
@@ -158,20 +158,20 @@ def fitted(height: int, width: int, rect: Rect) -> Rect:
 
 
 def paste(canvas: Picture, picture: Picture, rect: Rect) -> Rect:
-    """Put a picture into the middle of a rectangle, as large as possible; return its place."""
+    """Fit a picture into a rectangle, centered; return the rectangle that it covers."""
     place = fitted(picture.shape[0], picture.shape[1], rect)
     put(canvas, resize_image(picture, place.height, place.width), place.top, place.left)
     return place
 
 
 def put(canvas: Picture, picture: Picture, top: int, left: int) -> None:
-    """Copy a picture to a place, clipped to the canvas."""
+    """Copy a picture to a position, clipped to the canvas."""
     part, its = _overlap(canvas, top, left, picture.shape[0], picture.shape[1])
     part[:] = picture[its]
 
 
 def _paint(part: Picture, color: Color) -> None:
-    if part.size:  # a row at a time: numpy is slow where the innermost axis is short
+    if part.size:  # row by row: numpy is slow if the innermost axis is short
         part[0] = color
         part[1:] = part[0].copy()
 
@@ -196,7 +196,7 @@ def _side_mark(height: int, radius: int, across: int, color: Color) -> Premultip
 
 
 def _blend(canvas: Picture, top: int, left: int, mark: Premultiplied) -> None:
-    """Blend a mark over what is there."""
+    """Blend a mark over the canvas."""
     part, its = _overlap(canvas, top, left, *mark.color.shape[:2])
     mixed = part * mark.background[its]
     mixed += mark.color[its]
@@ -207,7 +207,7 @@ def _blend(canvas: Picture, top: int, left: int, mark: Premultiplied) -> None:
 def _overlap(
     canvas: Picture, top: int, left: int, height: int, width: int
 ) -> tuple[Picture, tuple[slice, slice]]:
-    """The part of a canvas that something covers, and which part of that something it is."""
+    """Clip a rectangle to the canvas: that part of the canvas, and its slices of the rectangle."""
     first_y, first_x = max(top, 0), max(left, 0)
     last_y = max(first_y, min(top + height, canvas.shape[0]))
     last_x = max(first_x, min(left + width, canvas.shape[1]))
@@ -216,7 +216,7 @@ def _overlap(
 
 
 def _corner(radius: int) -> NDArray[np.uint8]:
-    """How much of each pixel a rounded corner at the top left covers."""
+    """How much of each pixel a rounded top left corner covers, 0 to 255."""
     away = radius - np.arange(radius) - 0.5
     beyond = np.hypot(away[:, np.newaxis], away) - radius
     return np.rint(np.clip(0.5 - beyond, 0, 1) * 255).astype(np.uint8)
@@ -224,14 +224,14 @@ def _corner(radius: int) -> NDArray[np.uint8]:
 
 MOST_BYTES = 128 << 20  # a page of a large layer's optimized images, originals and thumbnails
 
-# Each with its original: while that lives, no other picture has its id.
-_made: Recent[tuple[int, int, int], tuple[Picture, Picture]] = Recent(MOST_BYTES)
+# Keeps each original alive, so that no other picture can have its id.
+_made: LruCache[tuple[int, int, int], tuple[Picture, Picture]] = LruCache(MOST_BYTES)
 
 
 def thumb(picture: Picture, height: int, width: int) -> Picture:
     """A picture resized to fit into (height, width), cached.
 
-    The cache goes by identity, so a picture that was passed here must not be written to.
+    The cache is keyed by identity, so a picture that was passed here must not be written to.
     """
     key = id(picture), height, width
     found = _made.get(key)

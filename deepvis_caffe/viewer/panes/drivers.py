@@ -1,9 +1,9 @@
-"""What drives the selected unit, in place of the grid: those below that raise it, and lower it.
+"""What drives the selected unit, shown in place of the grid: the units that raise and lower it.
 
-They are units of the stage below, or of the nearest layers; a chip and a key change that. Each has
-its map of gradient times activation, orange where it raises the unit and blue where it lowers it,
-its optimized image, and its top images. A click goes down to it. Above are the units on the way
-from which one went down.
+They are units of the stage below or of the nearest layers; a chip and a key switch between these.
+Each has its map of gradient times activation, orange where it raises the unit and blue where it
+lowers it, its optimized image, and its top images. A click goes down to it. The trail of units
+visited on the way down is shown above.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import numpy as np
 
 from deepvis_caffe.attribution.driver_results import Driver
 from deepvis_caffe.attribution.drivers import Reach
-from deepvis_caffe.image import Floats, Picture
+from deepvis_caffe.attribution.pictures import summed
+from deepvis_caffe.image import Picture
 from deepvis_caffe.text import text_width
 from deepvis_caffe.viewer.panes.colors import (
     EMPTY,
@@ -36,17 +37,17 @@ from deepvis_caffe.viewer.state.state import UnitRef
 
 GAP = 6  # pixels between parts
 LEAST, MOST = 40, 150  # pixels; the height of a card
-FINEST = 16  # positions across a map that is shown
+FINEST = 16  # largest side of a displayed map, in positions
 BAR = 8  # pixels; the height of a bar and of the space above it
-SMALLEST = 18  # pixels; the height of a row of top images
-NARROW = 250  # pixels; a narrower column has no room for pictures beside the maps
+SMALLEST = 18  # pixels; the least height of a row of top images
+NARROW = 250  # pixels; a narrower column has no room for optimized images beside the maps
 
 HINT = "click a unit to go down to it, or press enter for the first; backspace goes back up"
 PLACES: dict[Reach, str] = {"stage": "the stage below", "nearest": "the nearest layers"}
 
 
 class Card(NamedTuple):
-    """One driver: its map, its pictures if there is room for them, and its words."""
+    """One driver: the rectangles of its map, its text, and its pictures if there is room."""
 
     driver: Driver
     ref: UnitRef | None
@@ -58,7 +59,7 @@ class Card(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A unit on the way: how many units ago it was left, its name, and its place."""
+    """A unit of the trail: how many steps up it is, its name, and its rectangle."""
 
     ago: int
     name: str
@@ -81,7 +82,7 @@ def title(view: View) -> tuple[str, str, str]:
 
 
 def draw(view: View, canvas: Picture, room: Rect, size: int) -> None:
-    """Fill a rectangle with the drivers, or with why there are none."""
+    """Fill a rectangle with the drivers, or with a note why there are none."""
     top, rest = _split(room, size)
     _draw_way(view, canvas, top, size)
     found = view.drivers
@@ -106,7 +107,7 @@ def draw(view: View, canvas: Picture, room: Rect, size: int) -> None:
 
 
 def hit(view: View, room: Rect, size: int, y: int, x: int) -> Hit | None:
-    """The driver at a pixel, or the unit on the way."""
+    """The driver, unit of the trail or chip at a pixel."""
     top, rest = _split(room, size)
     line, chip = _with_chip(view, top, size)
     if chip.has(y, x):
@@ -126,21 +127,21 @@ def hit(view: View, room: Rect, size: int, y: int, x: int) -> Hit | None:
 
 
 def share(value: float) -> str:
-    """A share of the response as text, with a sign: ``+12%``, ``−3.4%``."""
+    """Format a share of the response, with its sign: ``+12%``, ``−3.4%``."""
     size = abs(value)
     digits = f"{size:.0%}" if size >= 0.0995 else f"{size:.1%}" if size >= 0.0005 else "0%"
     return digits if digits == "0%" else ("−" if value < 0 else "+") + digits
 
 
 def _split(room: Rect, size: int) -> tuple[Rect, Rect]:
-    """The line of the way, and the rest."""
+    """Split off the line of the trail."""
     high = chip_height(size - 1)
     top = room.top + high + GAP
     return room._replace(height=high), room._replace(top=top, height=max(1, room.bottom - top))
 
 
 def _steps(view: View, line: Rect, size: int) -> list[Step]:
-    """The last units on the way that have room on the line, in order."""
+    """The end of the trail, as many units as fit into the line."""
     trail = view.state.trail
     found: list[Step] = []
     names = [unit_name(view.scene, ref) for ref in trail]
@@ -157,7 +158,7 @@ def _steps(view: View, line: Rect, size: int) -> list[Step]:
 
 
 def _with_chip(view: View, line: Rect, size: int) -> tuple[Rect, Rect]:
-    """The rest of the line, and the chip at its right end, where there is room for both."""
+    """Split the line into the trail and the chip at its right end, 0 wide if it doesn't fit."""
     wide = text_width(_offer(view), size - 1) + size
     wide = wide if wide <= line.width // 2 else 0
     chip = line._replace(left=line.right - wide, width=wide)
@@ -190,7 +191,7 @@ def _groups(room: Rect) -> tuple[Rect, Rect]:
 
 
 def _cards(view: View, group: Rect, size: int, raises: bool) -> list[Card]:
-    """As many cards as fit, one below the other."""
+    """The cards of one group, stacked, as many as fit."""
     found = view.drivers
     if found is None:
         return []
@@ -201,7 +202,7 @@ def _cards(view: View, group: Rect, size: int, raises: bool) -> list[Card]:
     high = max(LEAST, min(MOST, group.width // 3, (room + GAP) // most - GAP))
     known, line = view.driver_pictures, row_height(size)
     optimized = known.has_optimized and group.width >= NARROW
-    beside = 2 * line + BAR + GAP  # what words take above a row of top images
+    beside = 2 * line + BAR + GAP  # height of the text above a row of top images
     top_images = known.has_top and high >= beside + SMALLEST
     cards = []
     for place, (driver, ref) in enumerate(some):
@@ -260,15 +261,15 @@ def _draw_card(view: View, canvas: Picture, card: Card, size: int) -> None:
 
 
 def _put_small(canvas: Picture, picture: Picture, rect: Rect, left: bool = False) -> None:
-    """Put a picture into the middle of a rectangle, or at its left end."""
+    """Put a picture into a rectangle, centered or at its left edge."""
     small = thumb(picture, rect.height, rect.width)
     place = fitted(small.shape[0], small.shape[1], rect)
     put(canvas, small, place.top, rect.left if left else place.left)
 
 
 def _draw_map(view: View, canvas: Picture, card: Card, size: int) -> None:
-    """The map by its signs; a single number as a square of its color."""
-    shown = _summed(card.driver.image_map)
+    """Draw the map in signed colors; for a single number, write the activation."""
+    shown = summed(card.driver.image_map, FINEST)
     if shown.size == 1:
         fill(canvas, card.map, WELL)
         words = number(float(card.driver.activation.reshape(-1)[0]))
@@ -281,19 +282,8 @@ def _draw_map(view: View, canvas: Picture, card: Card, size: int) -> None:
     put(canvas, colors, place.top, place.left)
 
 
-def _summed(map_: Floats) -> Floats:
-    """A map, the values of neighbors added up so that a card has room for them.
-
-    The gradient reaches a large map through the few positions that maximum poolings chose: points,
-    which are too small to be seen.
-    """
-    step = max(1, -(-max(map_.shape) // FINEST))
-    rows, columns = (np.arange(0, length, step) for length in map_.shape)
-    return np.asarray(np.add.reduceat(np.add.reduceat(map_, rows, axis=0), columns, axis=1))
-
-
 def _largest(view: View) -> float:
-    """The largest contribution of either sign, which has the longest bar."""
+    """The largest contribution of either sign, which gets the longest bar."""
     found = view.drivers
     firsts = [*found.raising[:1], *found.lowering[:1]] if found else []
     return max((abs(one.contribution) for one, _ in firsts), default=0.0) or 1.0
@@ -312,8 +302,6 @@ def _tip(view: View, card: Card) -> str:
         f"{driver.layer} {driver.unit}",
         _label(view, card),
         f"{share(driver.share)} of the response",
-        f"its activation {number(top)}"
-        if driver.activation.size == 1
-        else f"at most {number(top)}",
+        f"activation {number(top)}" if driver.activation.size == 1 else f"max {number(top)}",
     ]
     return "   ".join(word for word in words if word)

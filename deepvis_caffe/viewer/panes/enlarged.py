@@ -1,4 +1,4 @@
-"""One picture, or all of one kind, as large as the window."""
+"""The enlarged view: one picture, or all of one kind, as large as the window."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ from deepvis_caffe.viewer.panes.words import (
 from deepvis_caffe.viewer.state.mouse import Hit
 from deepvis_caffe.viewer.state.state import Zoom
 
-KEYS = "z: the next picture, any other key: back"
-OPEN = "enter: make it the input"
-GONE = "there is no such picture now"
+KEYS = "z: next picture, any other key: back"
+OPEN = "enter: use as input"
+GONE = "this picture is no longer available"
 
 
 def zooms(view: View) -> list[Zoom]:
-    """What there is to enlarge, in the order in which it is stepped through."""
+    """What can be enlarged, in the order that `z` cycles through."""
     found: list[Zoom] = ["unit"]
     if view.state.back != "off":
         found.append("back")
@@ -52,7 +52,7 @@ def zooms(view: View) -> list[Zoom]:
 
 
 def draw(view: View, height: int, width: int) -> Picture:
-    """Draw what is enlarged, below its name."""
+    """Draw the enlarged picture, below its name."""
     size = wide_letters(width)
     canvas, room = titled(height, width, size, *_title(view), KEYS)
     state = view.state
@@ -72,7 +72,7 @@ def draw(view: View, height: int, width: int) -> Picture:
 
 
 def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
-    """What a click goes back from, or the chip that makes a top image the input."""
+    """The enlarged picture, or the chip that makes a top image the input."""
     size, section = wide_letters(width), _section(view)
     tip = ""
     if section is not None:

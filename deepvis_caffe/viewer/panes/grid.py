@@ -1,4 +1,4 @@
-"""The grid: every unit of the selected layer at once, or what is known of them in its place."""
+"""The grid: all units of the selected layer at once, or their correlation or drivers instead."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ class Cells:
     Attributes
     ----------
     top, left
-        Of the first cell.
+        Position of the first cell.
     height, width
-        Of a cell, without the gap.
+        Size of a cell, without the gap.
     gap
         Pixels between cells.
     """
@@ -83,7 +83,7 @@ class Cells:
         )
 
     def unit_at(self, y: int, x: int) -> int | None:
-        """The unit at a pixel: in its cell, or in the gap behind that."""
+        """The unit at a pixel: in its cell, or in the gap after it."""
         row, column = (y - self.top) // self.step_y, (x - self.left) // self.step_x
         place = row * self.columns + column
         inside = 0 <= row < self.rows and 0 <= column < self.columns and place < self.count
@@ -91,20 +91,20 @@ class Cells:
 
     @property
     def step_y(self) -> int:
-        """From one row to the next."""
+        """Pixels from one row to the next."""
         return self.height + self.gap
 
     @property
     def step_x(self) -> int:
-        """From one column to the next."""
+        """Pixels from one column to the next."""
         return self.width + self.gap
 
 
 def cells_of(entry: Entry, state: State, room: Rect) -> Cells:
     """Lay out the cells of a layer in a rectangle, as large as possible.
 
-    Cells have the shape of the maps; for numbers and vectors they are squares. If a layer has more
-    units than fit on a page, this is the page of the selected unit.
+    Cells have the shape of the maps; for single numbers and vectors they are square. If a layer has
+    more units than fit on a page, this is the page of the selected unit.
     """
     rows, columns = grid_shape(entry, state.aspect)
     high, wide = (max(size, 1) for size in entry.map_size)
@@ -119,7 +119,7 @@ def cells_of(entry: Entry, state: State, room: Rect) -> Cells:
     return Cells(
         rows,
         columns,
-        room.top,  # right below the title
+        room.top,  # not centered: right below the title
         room.left + max(0, (room.width - columns * (width + gap) + gap) // 2),
         height,
         width,
@@ -129,7 +129,7 @@ def cells_of(entry: Entry, state: State, room: Rect) -> Cells:
     )
 
 
-NAMED_CELL = 54  # pixels; smaller cells have no room for the unit's name
+NAMED_CELL = 54  # pixels; narrower cells have no room for the unit's name
 
 
 def draw(view: View, height: int, width: int) -> Picture:
@@ -165,7 +165,7 @@ def draw(view: View, height: int, width: int) -> Picture:
 
 
 def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
-    """The unit under a pixel, or the two of a pair."""
+    """The unit at a pixel, or what the correlation or the drivers have there."""
     entry, state = view.scene.entries[view.state.layer], view.state
     size = wide_letters(width)
     room = inside(height, width, size)
@@ -188,14 +188,17 @@ def _title(view: View) -> tuple[str, str, str]:
     if state.drivers:
         return drivers.title(view)
     if state.optimized:
-        working = f", unit {view.working.unit} is being made" if view.working else ""
+        working = f", optimizing unit {view.working.unit}" if view.working else ""
         more = f"optimized images, {len(view.optimized)} of {entry.units}{working}"
         return entry.name, more, ""
     if state.weights:
         return weights.title(view)
     lost = view.not_finite
+    maps = view.shown_maps
     if view.shows_diffs:
-        more = f"diffs, {more}"
+        above = state.back_source[0] < state.layer and maps is not None and not maps.any()
+        where = view.scene.entries[state.back_source[0]].name
+        more = f"diffs, {more}" + (f", all 0: the pass starts below, at {where}" if above else "")
     page = cells_of(entry, state, Rect(0, 0, 1000, 1000))
     if page.count < entry.units:
         more += f", {page.first} to {page.first + page.count - 1} shown"
@@ -203,7 +206,7 @@ def _title(view: View) -> tuple[str, str, str]:
         more += f", {lost} not finite"
     boost = boost_of(state)
     settings = [f"gamma {boost.gamma}"] if state.gamma else []
-    settings += [f"each {boost.individual:.0%}"] if state.individual else []
+    settings += [f"own range {boost.individual:.0%}"] if state.individual else []
     settings += [boost.colormap] if boost.colormap != "gray" and not view.shows_diffs else []
     label = short_label(view.scene, entry, state.unit)
     return entry.name, f"{more}   {label}", ", ".join(settings)
@@ -233,7 +236,7 @@ def _draw_maps(canvas: Picture, view: View, maps: Floats, cells: Cells) -> None:
 
 
 def _draw_pictures(canvas: Picture, view: View, cells: Cells) -> None:
-    """Draw each unit's optimized image, also as far as it is made; or its weights."""
+    """Draw each unit's weights, or its optimized image, finished or in progress."""
     working = None if view.state.weights else view.working
     found = view.weights if view.state.weights else None
     pictures = dict(enumerate(found.pictures)) if found is not None else view.optimized
@@ -256,7 +259,7 @@ def _draw_pictures(canvas: Picture, view: View, cells: Cells) -> None:
 
 
 def _name_cells(canvas: Picture, view: View, maps: Floats, cells: Cells) -> None:
-    """Write the unit's name and value into cells of numbers, if they are large enough."""
+    """Write the units' names and values into the cells, if they are large enough."""
     if cells.width < NAMED_CELL:
         return
     entry, size = view.scene.entries[view.state.layer], max(11, min(16, cells.width // 9))
@@ -274,7 +277,7 @@ def _name_cells(canvas: Picture, view: View, maps: Floats, cells: Cells) -> None
 
 
 def _mark(canvas: Picture, view: View, cells: Cells) -> None:
-    """Frame the source of the backward pass and, over it, the selected unit."""
+    """Frame the frozen source of the backward pass and the selected unit."""
     state = view.state
     thick = 2 if cells.width < 60 else 3
     frozen = state.source is not None and state.back != "off" and state.source[0] == state.layer
@@ -290,7 +293,7 @@ def _mark(canvas: Picture, view: View, cells: Cells) -> None:
 
 
 def _frame(canvas: Picture, rect: Rect, color: Color, thick: int) -> None:
-    """Draw a frame with a dark line around it, to stand out from bright neighbors."""
+    """Draw a frame with a dark outline, to stand out from bright neighbors."""
     frame(canvas, rect.inset(-thick), GROUND)
     frame(canvas, rect, color, thick)
 
@@ -300,5 +303,5 @@ def _tip(view: View, entry: Entry, unit: int) -> str:
     maps = view.shown_maps
     if maps is not None and unit < len(maps):
         top = float(maps[unit].max())
-        words.append(number(top) if entry.is_vector else f"at most {number(top)}")
+        words.append(number(top) if entry.is_vector else f"max {number(top)}")
     return "   ".join(word for word in words if word)

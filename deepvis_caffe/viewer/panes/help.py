@@ -1,4 +1,4 @@
-"""The help: a picture of everything that keys and the mouse do."""
+"""The help: the list of all keys and mouse actions, as a picture."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from deepvis_caffe.viewer.state.actions import HelpGroup
 
 TITLE = "keys and mouse"
 CLOSE, ONWARD = "press h to close", "press h for more"
-SIZES = range(26, 9, -1)  # of the letters on a single page, the first that fits is taken
-PAGED = 11  # and where there are several
+SIZES = range(26, 9, -1)  # font sizes for a single page; the first that fits is used
+PAGED = 11  # font size if there are several pages
 MOST_COLUMNS = 4
 
 
 class _Laid(NamedTuple):
-    """Groups laid out: pages of columns of groups, and the size of the letters."""
+    """The layout of the groups: pages of columns of groups, and the font size."""
 
     size: int
-    room: int  # pixels of a column
+    room: int  # width of a column, pixels
     pages: list[list[list[HelpGroup]]]
 
 
@@ -38,17 +38,17 @@ def help_picture(groups: Sequence[HelpGroup], height: int, width: int, page: int
     Parameters
     ----------
     groups
-        Each a title and lines of (keys, what they do). Alternative keys are separated by spaces:
+        Each a title and lines of (keys, help text). Alternative keys are separated by spaces:
         ``"left  j"``.
     height, width
-        Of the picture.
+        Size of the picture.
     page
-        From 0; the last where there are fewer.
+        From 0; clamped to the last page.
 
     Returns
     -------
     ndarray
-        (height, width, 3), RGB: the groups in as many columns as make the letters largest.
+        (height, width, 3), RGB: the groups, in the number of columns that allows the largest font.
     """
     canvas = panel(height, width)
     frame(canvas, Rect(0, 0, height, width).inset(1), LINE)
@@ -75,7 +75,7 @@ def help_picture(groups: Sequence[HelpGroup], height: int, width: int, page: int
 def _draw_line(
     canvas: Picture, names: str, words: str, top: int, left: int, size: int, room: int, keys: int
 ) -> int:
-    """One action; the top of the next."""
+    """Draw one action; return the top of the next."""
     high = round(size * 1.45)
     for number, row in enumerate(_chip_rows(names, size, keys)):
         x = left
@@ -92,13 +92,13 @@ def _draw_line(
 
 
 def _lay(groups: Sequence[HelpGroup], height: int, width: int) -> _Laid:
-    """Lay out with the largest letters that fit on one page; on several pages, if none do."""
+    """Lay out with the largest font that fits on one page, or on several pages if none does."""
     whole = width - 2 * _margin(width)
     for size in SIZES:
         high = _height(height, size)
         least = sum(round(size * 1.8) + len(lines) * round(size * 1.75) for _, lines in groups)
         for count in range(1, min(MOST_COLUMNS, whole // (17 * size)) + 1):
-            if least > count * high:  # cheap to see, while wrapping the text is slow
+            if least > count * high:  # a cheap check, while wrapping the text is slow
                 continue
             columns = _pack(groups, high, whole // count, size)
             if columns is not None and len(columns) <= count:
@@ -115,7 +115,7 @@ def _lay(groups: Sequence[HelpGroup], height: int, width: int) -> _Laid:
 def _pack(
     groups: Sequence[HelpGroup], high: int, room: int, size: int
 ) -> list[list[HelpGroup]] | None:
-    """Fill columns from the top with whole groups; None where one is higher than a column."""
+    """Fill columns from the top with whole groups; None if one is higher than a column."""
     columns: list[list[HelpGroup]] = [[]]
     for group in groups:
         if _height_of([group], size, room) > high:
@@ -129,7 +129,7 @@ def _pack(
 def _balanced(
     groups: Sequence[HelpGroup], high: int, room: int, size: int, count: int
 ) -> list[list[HelpGroup]]:
-    """At most `count` columns, as short as they can be."""
+    """At most `count` columns, as short as possible."""
     for lower in range(size, high + size, size):
         columns = _pack(groups, min(lower, high), room, size)
         if columns is not None and len(columns) <= count:
@@ -138,7 +138,7 @@ def _balanced(
 
 
 def _parts(group: HelpGroup, high: int, room: int, size: int) -> list[HelpGroup]:
-    """Split a group into parts that are no higher than a column, unless a single line is."""
+    """Split a group into parts no higher than a column, except where a single line is higher."""
     title, lines = group
     parts: list[tuple[str, list[tuple[str, str]]]] = [(title, [])]
     for line in lines:
@@ -165,7 +165,7 @@ def _line_height(names: str, words: str, size: int, room: int, keys: int) -> int
 
 
 def _chip_rows(names: str, size: int, keys: int) -> list[list[tuple[str, int]]]:
-    """Keys and their widths, in rows of a width."""
+    """Keys and their widths, wrapped into rows at most `keys` wide."""
     rows: list[list[tuple[str, int]]] = [[]]
     x = 0
     for name in names.split():
@@ -191,7 +191,7 @@ def _head(size: int) -> int:
 
 
 def _height(height: int, size: int) -> int:
-    """Rows of a column."""
+    """Height of a column, pixels."""
     return max(1, height - _head(size) - size)
 
 

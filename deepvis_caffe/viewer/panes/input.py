@@ -1,4 +1,4 @@
-"""The input: the picture as the net saw it, and the boxes that a detector finds in it."""
+"""The input: the picture as the net saw it, and a detector's boxes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deepvis_caffe.viewer.state.mouse import WHOLE, Hit, HitKind
 
 
 def draw(view: View, height: int, width: int) -> Picture:
-    """Draw the net's picture and its name."""
+    """Draw the net's input and its name."""
     size = letters(width)
     shown = view.result.frame if view.result else view.frame
     right = "frozen" * view.state.frozen
@@ -31,7 +31,7 @@ def draw(view: View, height: int, width: int) -> Picture:
 
 
 def draw_input(view: View, canvas: Picture, room: Rect, size: int) -> None:
-    """Fill a rectangle with the net's picture, what is to lie over it, and the boxes in it."""
+    """Fill a rectangle with the net's input, an overlay if one is set, and boxes."""
     shown = view.result.frame if view.result else view.frame
     picture = as_rgb(shown.picture) if shown else None
     if view.result is not None:
@@ -48,7 +48,7 @@ def draw_input(view: View, canvas: Picture, room: Rect, size: int) -> None:
 
 
 def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
-    """The box there, the smallest if there are several; else the frame's whole name."""
+    """The box at a pixel, the smallest if there are several; else the frame's full name."""
     shown = view.result.frame if view.result else view.frame
     if shown is None:
         return None
@@ -71,7 +71,7 @@ PANE = Pane("input", draw, hit)
 
 
 def _draw_boxes(picture: Picture, boxes: tuple[tuple[Box, str], ...], size: int) -> None:
-    """Draw boxes, the best on top, each with its name and score along its upper edge."""
+    """Draw boxes, the best on top, each with its name and score at its top edge."""
     height, width = picture.shape[:2]
     thick = max(2, size // 6)
     for box, _ in boxes:
@@ -80,7 +80,7 @@ def _draw_boxes(picture: Picture, boxes: tuple[tuple[Box, str], ...], size: int)
     for box, name in boxes:
         rect, caption, small = _outline(box, height, width), _caption(box, name), size - 1
         high, wide = round(small * 1.35), min(text_width(caption, small) + small // 2, width)
-        # Over the box; inside of it where there is no room above.
+        # Above the box, or inside it if there is no room above.
         top = rect.top - high if rect.top >= high else rect.top
         plate = Rect(top, max(0, min(rect.left, width - wide)), high, wide)
         fill(picture, plate, color_of(box.label))
@@ -97,7 +97,7 @@ def _caption(box: Box, name: str) -> str:
 
 
 def _outline(box: Box, height: int, width: int) -> Rect:
-    """A box in a picture of that size, borders included; at least one pixel."""
+    """A box in pixels of a picture of that size, borders included; at least one pixel."""
     top, left = round(box.top * height), round(box.left * width)
     bottom, right = round(box.bottom * height), round(box.right * width)
     return Rect(top, left, max(1, bottom - top), max(1, right - left))

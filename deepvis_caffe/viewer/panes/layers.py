@@ -1,4 +1,4 @@
-"""The layers: a chip for each, in the net's order, wrapped into rows."""
+"""The list of layers: one chip each, in net order, wrapped into rows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from deepvis_caffe.viewer.state.state import Scene
 class Place(NamedTuple):
     """A layer's chip, or (layer None) the name of the module that the next chips belong to.
 
-    A layer that cannot be looked at has no number either, but a reason in `why`.
+    For a layer that cannot be shown, `layer` is None, too, and `why` is the reason.
     """
 
     layer: int | None
@@ -48,7 +48,7 @@ _flows: ByIdentity[tuple[Place, ...]] = ByIdentity(64)
 
 
 def draw(view: View, height: int, width: int) -> Picture:
-    """Draw the rows that are scrolled into view."""
+    """Draw the visible rows."""
     state, size = view.state, layer_letters(width)
     canvas = panel(height, width)
     source = state.source[0] if state.source and state.back != "off" else None
@@ -94,17 +94,17 @@ PANE = Pane("layers", draw, hit)
 
 
 def layer_letters(width: int) -> int:
-    """Size of letters in a list that is as wide as the window."""
+    """Font size, pixels, for a list as wide as the window."""
     return letters(round(width / 5))
 
 
 def layers_height(rows: int, width: int) -> int:
-    """Height of a list with a number of rows."""
+    """Height of a list with `rows` rows, pixels."""
     return rows * (chip_height(layer_letters(width)) + GAP) - GAP + 2 * PAD
 
 
 def first_row(view: View, height: int, width: int) -> int:
-    """The row of chips that is on top now, from 0."""
+    """The first visible row of chips, from 0."""
     places = [place for place, _ in _visible(view, height, width)]
     return places[0].row
 
@@ -126,7 +126,7 @@ def _visible(view: View, height: int, width: int) -> list[tuple[Place, Rect]]:
 
 
 def _first_row(view: View, places: tuple[Place, ...], rows: int, fit: int) -> int:
-    """The scroll that is set; if none is, the one with the selection's row in the middle."""
+    """The first visible row: the scroll position, or such that the selection is in the middle."""
     wanted = view.state.scroll
     if wanted is None:
         own = next(place.row for place in places if place.layer == view.state.layer)
@@ -135,7 +135,7 @@ def _first_row(view: View, places: tuple[Place, ...], rows: int, fit: int) -> in
 
 
 def _draw_scroll(canvas: Picture, view: View, height: int, width: int) -> None:
-    """Draw a scroll bar at the right end, if not all rows are in view."""
+    """Draw a scroll bar at the right end, unless all rows are visible."""
     size = layer_letters(width)
     places = _flow(view.scene, width - 2 * PAD, size, False)
     rows = 1 + places[-1].row
@@ -150,7 +150,7 @@ def _draw_scroll(canvas: Picture, view: View, height: int, width: int) -> None:
 
 
 def _is_large(scene: Scene, height: int, width: int) -> bool:
-    """Whether every chip has room for the layer's shape, too."""
+    """Whether there is room for chips that show the layer's shape, too."""
     size = layer_letters(width)
     rows = 1 + _flow(scene, width - 2 * PAD, size, True)[-1].row
     return rows * (_chip_height(size, True) + GAP) - GAP + 2 * PAD <= height
@@ -166,7 +166,7 @@ def _flow(scene: Scene, width: int, size: int, large: bool) -> tuple[Place, ...]
 
 
 class _Item(NamedTuple):
-    """What a chip is for: an entry's number, or a layer that cannot be looked at, and why."""
+    """The content of a chip: an entry, or (layer None) a layer that cannot be shown, and why."""
 
     layer: int | None
     name: str
@@ -175,7 +175,7 @@ class _Item(NamedTuple):
 
 
 def _items(scene: Scene) -> list[_Item]:
-    """All chips in the net's order."""
+    """All chips, in net order."""
     shown = scene.layer_names
     items = [
         _Item(index, shown.get(one.name, one.name), _shape(one))
@@ -188,7 +188,7 @@ def _items(scene: Scene) -> list[_Item]:
 
 
 def _flowed(scene: Scene, width: int, size: int, large: bool) -> tuple[Place, ...]:
-    """Lay out the chips. The name of a module stands once, in front of its layers."""
+    """Lay out the chips. A module is named once per row, before its layers."""
     places: list[Place] = []
     row, left = 0, 0
     for module, group in groupby(_items(scene), key=lambda item: _module(item.name)):
@@ -204,7 +204,7 @@ def _flowed(scene: Scene, width: int, size: int, large: bool) -> tuple[Place, ..
             before = head if number == 0 else 0
             if left and left + before + wide > width:
                 row, left = row + 1, 0
-                before = head  # a module that goes on in the next row is named again
+                before = head  # repeated if a module continues in the next row
             if before and head + wide <= width:
                 gap = 2 * GAP if left else 0
                 places.append(Place(None, module, row, left + gap, head))

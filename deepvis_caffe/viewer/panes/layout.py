@@ -1,10 +1,10 @@
-"""Where each pane is in a window: ``(width, height, state) -> {name: Rect}``.
+"""The layout of panes in a window: ``(width, height, state) -> {name: Rect}``.
 
-The list of layers is at the top, the status line at the bottom, the grid in the middle. At its
-left, and in a wide window at its right, too, are columns of the other panes. A column shows what it
-has room for, the most important panes first, and is filled; panes that are hidden leave their room
-to the others. In a wide window the grid is about square, and the rest is the selected unit's: the
-pictures of what excites it. One picture that is enlarged has the whole window.
+The list of layers is at the top, the status line at the bottom, the grid in the middle. The other
+panes are in a column left of the grid and, in a wide window, another one right of it. A column
+takes as many panes as fit, the most important first, and stretches them to its height; the space of
+hidden panes goes to the others. In a wide window the grid is about square, and the rest of the
+width goes to the selected unit's pictures. An enlarged picture takes the whole window.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from deepvis_caffe.viewer.panes.layers import layers_height
 from deepvis_caffe.viewer.panes.widgets import inside, letters, title_height, wide_letters
 from deepvis_caffe.viewer.state.state import State
 
-WIDE = 1100  # pixels; a window with a column at each side
-NARROW = 420  # pixels; below, there is no column
-LOW = 260  # pixels; below, there is no list of layers
-WIDEST = 0.34  # of a window, for the unit's column
-# (width, height): limits of what can be laid out, and of what a picture may cost.
+WIDE = 1100  # pixels of width; from here on, there is a column on each side
+ALSO_WIDE, LANDSCAPE = 800, 1.75  # or from here on, if it is so many times as wide as high
+NARROW = 420  # pixels of width; below, there is no column
+LOW = 260  # pixels of height; below, there is no list of layers
+WIDEST = 0.34  # largest share of the window's width for the unit's column
+# (width, height): the smallest that can be laid out; the largest bounds the cost of a picture.
 SMALLEST, LARGEST = (320, 240), (3840, 2160)
 
 
@@ -32,13 +33,13 @@ class Part(NamedTuple):
     Attributes
     ----------
     name
-        The pane's.
+        The pane's name.
     least, most
-        The height that it needs, and the most that it makes use of.
+        The least height that it needs, and the most that it can use.
     rank
-        Panes of a lower rank get their least height first.
+        Panes with a lower rank get their least height first.
     turn
-        Panes of a lower turn grow first.
+        Panes with a lower turn grow first.
     """
 
     name: str
@@ -54,15 +55,15 @@ def layout(width: int, height: int, state: State) -> dict[str, Rect]:
     Parameters
     ----------
     width, height
-        Of the window, pixels, of any size.
+        Size of the window, pixels; any size works.
     state
-        Which panes are wanted.
+        Determines which panes are shown.
 
     Returns
     -------
     dict
-        By pane; rectangles have at least one pixel, lie inside and do not overlap. Panes without
-        room are left out.
+        Rectangles by pane; they have at least one pixel, lie inside the window and do not overlap.
+        Panes that do not fit are absent.
     """
     frame = _frame(width, height, state)
     if frame is None:
@@ -73,7 +74,7 @@ def layout(width: int, height: int, state: State) -> dict[str, Rect]:
         whole = Rect(gap, gap, max(1, status.top - gap), max(1, width - 2 * gap))
         return {"status": status, "enlarged": whole}
     found["grid"] = grid
-    left, right = _columns(width, state)
+    left, right = _columns(_is_wide(width, height), state)
     if frame.right:
         room = Rect(grid.top, grid.right + gap, grid.height, frame.right)
         found |= _column(_parts(right, frame.right, state), room, gap)
@@ -84,7 +85,7 @@ def layout(width: int, height: int, state: State) -> dict[str, Rect]:
 
 
 def within_limits(width: int, height: int) -> tuple[int, int]:
-    """The (width, height) nearest to this that a picture of the viewer may have."""
+    """Clamp (width, height) to `SMALLEST` and `LARGEST`."""
     return (
         min(max(width, SMALLEST[0]), LARGEST[0]),
         min(max(height, SMALLEST[1]), LARGEST[1]),
@@ -92,7 +93,7 @@ def within_limits(width: int, height: int) -> tuple[int, int]:
 
 
 def grid_aspect(width: int, height: int, state: State) -> float:
-    """Width by height of the room that the grid's cells have in a window: `State.aspect`."""
+    """Width divided by height of the area for the grid's cells: `State.aspect`."""
     frame = _frame(width, height, state)
     if frame is None:
         return 1.0
@@ -101,7 +102,7 @@ def grid_aspect(width: int, height: int, state: State) -> float:
 
 
 class _Frame(NamedTuple):
-    """The bars, the grid, and the widths of the columns; 0 where there is none."""
+    """The bars, the grid, and the widths of the columns; 0 for no column."""
 
     gap: int
     left: int
@@ -124,23 +125,29 @@ def _frame(width: int, height: int, state: State) -> _Frame | None:
     high = max(1, height - low - top)
     left = right = 0
     if width >= NARROW:
-        two = bool(_columns(width, state)[1])
-        share = 0.28 if width < WIDE else 0.2 if two else 0.25
-        left = round(min(width * share, height * 0.38))  # pictures are squares
+        wide = _is_wide(width, height)
+        two = bool(_columns(wide, state)[1])
+        share = 0.28 if not wide else 0.2 if two else 0.25
+        left = round(min(width * share, height * 0.38))  # its pictures are about square
         if two:
             beside = width - left - 4 * gap
-            wide = min(beside - high, round(width * WIDEST)) if state.unit_images else 0
-            right = max(left, wide)
+            most = min(beside - high, round(width * WIDEST)) if state.unit_images else 0
+            right = max(left, most)
     across = width - 2 * gap - sum(side + gap for side in (left, right) if side)
     grid = Rect(top, gap + (left + gap if left else 0), high, max(1, across))
     return _Frame(gap, left, right, grid, bars)
 
 
-def _columns(width: int, state: State) -> tuple[list[str], list[str]]:
+def _is_wide(width: int, height: int) -> bool:
+    """Whether a window has a column at each side of the grid."""
+    return width >= WIDE or width >= max(ALSO_WIDE, LANDSCAPE * height)
+
+
+def _columns(wide: bool, state: State) -> tuple[list[str], list[str]]:
     """The panes at the left and at the right of the grid, from the top."""
     classes = ["classes"] if state.labels else []
     images = ["unit"] if state.unit_images else []
-    if width < WIDE:
+    if not wide:
         return ["input", "back", "detail", *classes, *images], []
     on = state.back != "off"
     if images:
@@ -153,14 +160,14 @@ def _columns(width: int, state: State) -> tuple[list[str], list[str]]:
 
 
 def _parts(names: list[str], side: int, state: State) -> list[Part]:
-    """The heights of panes in a column of a width: pictures are about as high as wide."""
+    """The heights of panes in a column `side` wide: pictures are about as high as wide."""
     size = letters(side)
     head, on = title_height(size), state.back != "off"
     chips = chips_height(side, styles=on)
-    # What the pass shows comes before the input, which it is about.
+    # While a backward pass is on, its map ranks before the input.
     back = Part("back", chips + side // 3, chips + side, 1, 0) if on else None
     few, many = (head + rows_height(count, size) + 8 for count in (4 if on else 5, MOST))
-    # Where the unit's images share the column they get the room, and its map stands beside words.
+    # If the unit's images share the column, they get the space, and its map shrinks.
     small = (
         head + min(round(side * 0.4), 5 * head) if "unit" in names and names[0] == "detail" else 0
     )
@@ -170,14 +177,14 @@ def _parts(names: list[str], side: int, state: State) -> list[Part]:
         "back": back or Part("back", chips, chips, 1, 0),
         "classes": Part("classes", few, many, 2, 3),
         "detail": Part("detail", low, high, 4, 2),
-        # A wide column in a low window keeps its map, too.
+        # Capped, so that the map also fits into a wide column of a low window.
         "unit": Part("unit", head + min(round(side * 0.7), 7 * head), 10**6, 3, 4),
     }
     return [parts[name] for name in names]
 
 
 def _column(parts: list[Part], room: Rect, gap: int) -> dict[str, Rect]:
-    """Give panes room by rank until there is none left; then share the rest by turns."""
+    """Admit panes by rank as long as they fit, then distribute the spare height by turn."""
     chosen: list[Part] = []
     for part in sorted(parts, key=lambda part: part.rank):
         if sum(one.least for one in chosen) + part.least + gap * len(chosen) <= room.height:
@@ -195,7 +202,7 @@ def _column(parts: list[Part], room: Rect, gap: int) -> dict[str, Rect]:
                 heights[one.name] += step
             spare -= step * len(growing)
             growing = [one for one in growing if heights[one.name] < one.most]
-    heights[chosen[-1].name] += spare  # the last one ends where the grid does
+    heights[chosen[-1].name] += spare  # the column ends where the grid does
     found, top = {}, room.top
     for part in chosen:
         found[part.name] = Rect(top, room.left, heights[part.name], room.width)

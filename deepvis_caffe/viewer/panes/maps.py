@@ -1,8 +1,8 @@
-"""From values to pictures: the maps of a layer's units, and attribution at the input.
+"""Pictures of values: the feature maps of a layer's units, and saliency maps at the input.
 
-Maps are colored as one tall stack, (N * height, width): one call of OpenCV shrinks all of them,
-and since a cell has a whole number of pixels none runs into the next. Pixels that are enlarged stay
-squares.
+Maps are processed as one tall stack, (N * height, width), so that a single OpenCV call shrinks all
+of them; they do not bleed into each other, since a cell has a whole number of pixels. Enlarged
+pixels stay square (nearest neighbor).
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from deepvis_caffe.viewer.state.state import COLORMAPS, GAMMAS, INDIVIDUALS, Sta
 
 Levels = NDArray[np.uint8]
 
-ROOT = 0.7  # exponent of diffs, times the boost's: a few are far larger than all others
-STEPS = 65535  # a power is looked up in a table this fine
-# A layer's few most extreme values would take most of the range: they share its ends' colors.
+ROOT = 0.7  # exponent of diffs, times the boost's, because a few are far larger than the others
+STEPS = 65535  # resolution of the lookup table for powers
+# A layer's few outliers would take up most of the color scale, so the scale is clipped.
 LOWEST, HIGHEST = 0.5, 99.5  # percentiles
-SAMPLED = 1 << 16  # values that the percentiles are taken of
+SAMPLED = 1 << 16  # about how many values the percentiles are computed from
 
 
 class Boost(NamedTuple):
-    """How values become colors.
+    """How values are mapped to colors.
 
     Attributes
     ----------
     gamma
         Exponent of values scaled to 0 to 1.
     individual
-        How far each map's own range replaces the common one, 0 to 1.
+        How far each map's own range replaces the layer's, 0 to 1.
     colormap
         One of ``state.COLORMAPS``.
     signed
-        Whether 0 is black, and each sign has a color. The exponent then applies to the square root
-        of the magnitude.
+        Whether 0 is black and each sign has a color. The exponent of the magnitude is then
+        ``ROOT * gamma``.
     """
 
     gamma: float = 1.0
@@ -52,14 +52,14 @@ class Boost(NamedTuple):
 
 
 def boost_of(state: State, signed: bool = False, numbers: bool = False) -> Boost:
-    """The boost that a state sets; at the start numbers are shown as they are, unlike maps."""
+    """The boost for a state. The initial gamma applies to maps only; that of numbers is 1."""
     individual = INDIVIDUALS[state.individual % len(INDIVIDUALS)]
     gamma = 1.0 if numbers and not state.gamma else _gamma(state)
     return Boost(gamma, individual, _colormap(state), signed)
 
 
 def boost_alone(state: State, signed: bool = False) -> Boost:
-    """The boost of a map that is shown alone: it has its own range, whatever is set."""
+    """The boost for a map shown alone: it always has its own range."""
     return Boost(_gamma(state), 1.0, _colormap(state), signed)
 
 
@@ -74,10 +74,11 @@ def _colormap(state: State) -> str:
 def ranges(
     maps: Floats, individual: float, signed: bool, layer: Floats | None = None
 ) -> tuple[Floats, Floats]:
-    """The lowest and the highest value of the color scale, for each map, (N, 1, 1) each.
+    """The ends of each map's color scale, (lowest, highest), (N, 1, 1) each.
 
-    ``low = (1 - individual) * lowest(layer) + individual * min(map)``, and so on; about 0 where
-    signed. `layer` is all maps of the layer, where `maps` are some of them.
+    ``low = (1 - individual) * lowest(layer) + individual * min(map)``, and likewise for the
+    highest; symmetric about 0 if signed. `layer` holds all maps of the layer if `maps` are only
+    some of them.
     """
     all_low, all_high = common_range(maps if layer is None else layer, signed)
     flat = maps.reshape(len(maps), -1)
@@ -85,7 +86,7 @@ def ranges(
     if signed:
         own_high = np.maximum(np.abs(own_low), np.abs(own_high))
         own_low = -own_high
-    own = individual if maps.shape[1:] != (1, 1) else 0.0  # one number has no range of its own
+    own = individual if maps.shape[1:] != (1, 1) else 0.0  # a single number has no range
     low = (1 - own) * all_low + own * own_low
     high = (1 - own) * all_high + own * own_high
     shape = (len(maps), 1, 1)
@@ -93,20 +94,22 @@ def ranges(
 
 
 def common_range(maps: Floats, signed: bool = False) -> tuple[float, float]:
-    """The range of a layer's color scale: percentiles of its values, or all of them for numbers.
+    """The range of a layer's color scale: percentiles of its values, or minimum and maximum if its
+    units are single numbers.
 
-    The upper one is of the values above the lower one: behind a ReLU half of all are 0.
+    The upper percentile is taken over the values above the lower one, because after a ReLU about
+    half of all values are 0.
     """
     numbers, every = maps.shape[1:] == (1, 1), maps.reshape(-1)
     values = _finite_of(every if numbers else every[:: (every.size // SAMPLED) | 1])
-    if not values.size:  # it may be the sample that has none
+    if not values.size:  # perhaps only the sample has no finite values
         values = _finite_of(every)
     if not values.size:
         return 0.0, 0.0
-    if numbers:  # a class that stands out is what there is to see
+    if numbers:  # no clipping: a class that stands out is what matters
         low, high = float(values.min()), float(values.max())
         return (-max(abs(low), abs(high)), max(abs(low), abs(high))) if signed else (low, high)
-    values = np.sort(np.abs(values) if signed else values)  # a quarter of a percentile's time
+    values = np.sort(np.abs(values) if signed else values)  # four times as fast as np.percentile
     low = 0.0 if signed else float(values[math.floor(LOWEST / 100 * (values.size - 1))])
     above = values[np.searchsorted(values, low, "right") :]
     high = float(above[math.ceil(HIGHEST / 100 * (above.size - 1))]) if above.size else low
@@ -121,21 +124,21 @@ def _finite_of(values: Floats) -> Floats:
 def color_maps(
     maps: Floats, height: int, width: int, boost: Boost, layer: Floats | None = None
 ) -> Levels:
-    """Color maps, and resize each to a cell.
+    """Color maps and resize each to a cell.
 
     Parameters
     ----------
     maps
         (N, h, w).
     height, width
-        Pixels of one cell, at least 1.
+        Size of a cell in pixels, at least 1.
     layer
-        All maps of the layer, which set the common range of colors; by default, `maps`.
+        All maps of the layer, which determine the common color scale; `maps` by default.
 
     Returns
     -------
     ndarray
-        (N * height, width, 3), RGB. Values that are not finite are `BROKEN`.
+        (N * height, width, 3), RGB. Non-finite values have the color `BROKEN`.
     """
     if not len(maps):
         return np.zeros((0, width, 3), np.uint8)
@@ -154,7 +157,7 @@ def color_maps(
 
 
 def _shrunk(maps: Floats, height: int, width: int) -> Floats:
-    """Average the axes that are longer than the cell's; in floats, before anything is rounded."""
+    """Average along axes longer than the cell's, in floats, before anything is rounded."""
     import cv2
 
     count, rows, columns = maps.shape
@@ -170,7 +173,7 @@ def _shrunk(maps: Floats, height: int, width: int) -> Floats:
 def _enlarged(levels: Levels, height: int, width: int) -> Levels:
     """Repeat pixels along axes shorter than the cell's: (N, h, w) -> (N * height, width)."""
     rows, columns = levels.shape[1:]
-    if columns != width:  # the pixel with the nearest center; OpenCV's own differs
+    if columns != width:  # nearest center, unlike OpenCV's INTER_NEAREST
         levels = np.take(levels, (2 * np.arange(width) + 1) * columns // (2 * width), axis=2)
     if rows != height:
         levels = np.take(levels, (2 * np.arange(height) + 1) * rows // (2 * height), axis=1)
@@ -178,7 +181,7 @@ def _enlarged(levels: Levels, height: int, width: int) -> Levels:
 
 
 def _levels(maps: Floats, low: Floats, high: Floats, boost: Boost) -> Levels:
-    """Values as 0 to 255; signed ones as 1 to 255 about 128."""
+    """Map values to 0 to 255; signed ones to 1 to 255, with 0 at 128."""
     if boost.signed:
         share = np.abs(maps / np.where(high > 0, high, 1))
         steps = np.rint(np.clip(share, 0, 1) * STEPS).astype(np.uint16)
@@ -188,7 +191,7 @@ def _levels(maps: Floats, low: Floats, high: Floats, boost: Boost) -> Levels:
     factor = np.where(high > low, (255 if boost.gamma == 1 else STEPS) / span, 0)
     scaled = maps - low
     scaled *= factor.astype(np.float32)
-    scaled += np.float32(0.5)  # the cast below cuts
+    scaled += np.float32(0.5)  # the cast below truncates
     if boost.gamma == 1:
         return np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
     steps = np.clip(scaled, 0, STEPS, out=scaled).astype(np.uint16)
@@ -210,7 +213,7 @@ def _colored(levels: Levels, colors: NDArray[np.uint8]) -> Levels:
 
 
 def attribution_picture(view: View) -> Picture | None:
-    """The picture of the attribution map; None while there is none."""
+    """The attribution map as a picture; None while there is none."""
     if view.state.shows_heat:
         return heated_input(view)
     found = view.attribution
@@ -220,7 +223,7 @@ def attribution_picture(view: View) -> Picture | None:
 
 
 def heated_input(view: View) -> Picture | None:
-    """The picture that the net saw under a heat map; None while there is no attribution map."""
+    """The net's input with the attribution map as a heat map; None while there is no map."""
     found = view.attribution
     if found is None or view.result is None:
         return None
@@ -228,9 +231,9 @@ def heated_input(view: View) -> Picture | None:
 
 
 def overlaid_input(view: View) -> Picture | None:
-    """The picture that the net saw under the selected unit's map; None while it has none.
+    """The net's input with the selected unit's feature map as a heat map; None while it has none.
 
-    The map is stretched over the picture: what a unit sees at a border is not moved inside.
+    The map is stretched over the whole picture, not aligned with receptive field centers.
     """
     found = view.unit_map
     if found is None or view.result is None:
@@ -243,7 +246,7 @@ def _finite(map_: Floats) -> Floats:
 
 
 def _marked(picture: Picture, map_: Floats) -> Picture:
-    """Mark pixels whose value is not finite, as the grid does."""
+    """Mark pixels with non-finite values, as the grid does."""
     finite = np.isfinite(map_)
     bad = np.asarray(~(finite.all(axis=0) if finite.ndim == 3 else finite), np.uint8)
     if bad.any():

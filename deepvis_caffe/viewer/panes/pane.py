@@ -1,7 +1,7 @@
-"""What a pane is: two functions of a `View`, neither of which changes anything.
+"""A pane: two pure functions of a `View`, one that draws it and one for hit tests.
 
-Panes draw whatever a net computes, and values can be unexpected. A pane that fails shows its error
-in its place; the window and the other panes go on.
+Nets can compute unexpected values. A pane that fails shows its error in its place; the window and
+the other panes keep working.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class Pane(NamedTuple):
     Attributes
     ----------
     name
-        What the layout calls it.
+        Its name in the layout.
     draw
-        ``(view, height, width) -> picture`` of exactly that size, RGB uint8. Its picture depends
-        on nothing else: it is called again only when a field that it read has changed, see
-        `deepvis_caffe.viewer.panes.redraw`.
+        ``(view, height, width) -> picture`` of exactly that size, RGB uint8. The picture must
+        depend on nothing else: `draw` is called again only when a field that it read has changed,
+        see `deepvis_caffe.viewer.panes.redraw`.
     hit
-        ``(view, height, width, y, x) -> Hit`` or None: what lies at that pixel of it.
+        ``(view, height, width, y, x) -> Hit`` or None: the hit test at a pixel of the pane.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Pane(NamedTuple):
 
 
 def guarded(pane: Pane) -> Pane:
-    """The same pane; where it fails, its picture is the error, which is logged once."""
+    """Wrap a pane so that it shows errors instead of raising them; each is logged once."""
     guard = _Guard(pane)
     return Pane(pane.name, guard.draw, guard.hit)
 

@@ -1,4 +1,4 @@
-"""The partners of the selected unit: those with the highest and lowest r, with their pictures."""
+"""The selected unit's partners: the units with the highest and lowest r, with their pictures."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from deepvis_caffe.viewer.state.mouse import Hit
 from deepvis_caffe.viewer.state.units import Partner
 
 GAP = 6  # pixels between strips
-SHAPE = 3  # width by height of a strip of three images
+SHAPE = 3  # width divided by height of a strip of three images
 LEAST = 36  # pixels; the least height of a strip
-ENOUGH = 3  # partners of either sign; strips are made smaller to show so many
+ENOUGH = 3  # partners of either sign; strips are made smaller until this many fit
 
 
 class Card(NamedTuple):
@@ -53,7 +53,7 @@ def hit_partners(view: View, room: Rect, size: int, y: int, x: int) -> Hit | Non
 
 
 def partner_tip(view: View, found: Correlation, one: int, other: int) -> str:
-    """The tip of a pair: both units, their labels, and r."""
+    """The tooltip of a pair: both units, their labels, and r."""
     scene, entry = view.scene, view.scene.entries[view.state.layer]
     names = [f"{unit} {short_label(scene, entry, unit)}".rstrip() for unit in (one, other)]
     still = [name for name, unit in zip(names, (one, other), strict=True) if found.still[unit]]
@@ -66,13 +66,13 @@ def partner_tip(view: View, found: Correlation, one: int, other: int) -> str:
 
 
 def signed(value: float) -> str:
-    """Pearson's r as text: two digits, and always a sign."""
+    """Format Pearson's r: two decimals, and a sign unless it rounds to 0."""
     text = f"{abs(value):.2f}"
     return text if not float(text) else ("−" if value < 0 else "+") + text
 
 
 def _groups(room: Rect) -> tuple[Rect, Rect]:
-    """The rectangles of both groups: stacked where it is high, side by side where it is wide."""
+    """The rectangles of both groups: stacked in a tall area, side by side in a wide one."""
     if room.height >= room.width:
         half = (room.height - GAP) // 2
         return room._replace(height=half), room._replace(
@@ -83,7 +83,7 @@ def _groups(room: Rect) -> tuple[Rect, Rect]:
 
 
 def _cards(view: View, group: Rect, size: int, with_it: bool) -> list[Card]:
-    """As many cards as fit, in rows; strips as large as possible with room for three."""
+    """As many cards as fit, in rows; strips as large as possible with room for `ENOUGH`."""
     some = [one for one in view.relation.partners if (one.value > 0) == with_it]
     line = row_height(size)
     area = Rect(group.top + line, group.left, group.height - line, group.width)
@@ -113,7 +113,7 @@ def _cards(view: View, group: Rect, size: int, with_it: bool) -> list[Card]:
 
 
 def _grid(area: Rect, line: int) -> tuple[int, int, int]:
-    """Columns, and width and height of a strip."""
+    """The number of columns, and width and height of a strip."""
     best = (1, area.width, max(1, area.width // SHAPE))
     for columns in range(1, 7):
         wide = (area.width - GAP * (columns - 1)) // columns

@@ -1,13 +1,12 @@
-"""Draw again only what has changed: ``Redraw(function)(view)``.
+"""Redraw a pane only if something it depends on has changed: ``Redraw(function)(view)``.
 
-A pane is a pure function of the `View`. While it draws, it is given a stand-in that records every
-field that it reads, with the value. As long as those fields of later views have the same values,
-the picture would come out the same, so the last one is returned. No list says what a pane depends
-on: a pane that reads another field is drawn again from then on when that field changes.
+A pane is a pure function of the `View`. While it draws, it gets a proxy that records every field it
+reads, with its value. As long as these fields keep their values in later views, the cached picture
+is returned. So dependencies are tracked automatically; no list of them can go out of date.
 
-The state and the status are recorded field by field; anything else (a result, a unit's pictures) is
-one value, and another object of it is a change. Properties count as fields: a pane that only needs
-to know whether there is a frame reads `View.has_frame`, and is not drawn again for every frame.
+The state and the status are tracked field by field; anything else (a result, a unit's pictures) is
+compared as a whole, by identity. Properties count as fields: a pane that only needs to know whether
+there is a frame reads `View.has_frame`, and is not redrawn for every frame.
 """
 
 from __future__ import annotations
@@ -24,24 +23,24 @@ T = TypeVar("T")
 Path = tuple[str, ...]
 
 BY_FIELD = (State, Status)
-BY_VALUE = (bool, int, float, str, tuple, type(None), *BY_FIELD)  # all else by identity
+BY_VALUE = (bool, int, float, str, tuple, type(None), *BY_FIELD)  # others by identity
 
 
 def unchanged(view: View, before: View | None) -> bool:
-    """Whether every field of a view is as it was, so that nothing has to be looked at."""
+    """Whether no field of a view has changed, so that no pane has to be checked."""
     return before is not None and all(
         _same(getattr(view, one.name), getattr(before, one.name)) for one in fields(View)
     )
 
 
 class Redraw(Generic[T]):
-    """A function of a view that is called again only when something that it read has changed.
+    """Caches a function of a view until something that it read changes.
 
     Parameters
     ----------
     function
-        ``(view, *arguments) -> value``. It may depend on nothing but these; from the view, it reads
-        fields and properties, and calls no methods.
+        ``(view, *arguments) -> value``. It must depend on nothing else. It may read fields and
+        properties of the view, but call no methods.
     """
 
     def __init__(self, function: Callable[..., T]) -> None:
@@ -51,14 +50,14 @@ class Redraw(Generic[T]):
         self.last: T  # the value of the last call
 
     def is_current(self, view: View, *arguments: Any) -> bool:
-        """Whether the last value is that of this view and these arguments, too."""
-        # In the order of reading, so that no field is looked at which the function would not reach.
+        """Whether the last value is also valid for this view and these arguments."""
+        # Checked in reading order, so that no field is read that the function would not reach.
         return arguments == self._arguments and all(
             _same(reduce(getattr, path, view), value) for path, value in self._reads
         )
 
     def __call__(self, view: View, *arguments: Any) -> T:
-        """The function's value, from the last call where that is current."""
+        """The function's value, cached if still current."""
         if not self.is_current(view, *arguments):
             reads: dict[Path, Any] = {}
             self.last = self._function(cast(View, _Recorder(view, (), reads)), *arguments)
@@ -67,7 +66,7 @@ class Redraw(Generic[T]):
 
 
 class _Recorder:
-    """Stands in for an object, and records the attributes that are read from it."""
+    """A proxy that records the attributes read from an object."""
 
     __slots__ = ("_object", "_path", "_reads")
 

@@ -1,4 +1,4 @@
-"""The screen: panes laid out in one picture, each drawn again only when what it reads changes."""
+"""The screen: all panes in one picture, each redrawn only when something it reads has changed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ PANES = {
 
 
 class _Overlay(NamedTuple):
-    """What lies over the panes: the search, a page of the help, or a tip beside the mouse."""
+    """What is drawn over the panes: the search, a page of the help, or a tooltip."""
 
     help_page: int | None = None
     query: str | None = None
@@ -51,14 +51,14 @@ class _Overlay(NamedTuple):
 
 
 class Screen:
-    """Draws views at any size, and knows what lies where.
+    """Draws views at any size, and does hit tests.
 
     Parameters
     ----------
     help_groups
-        The help: each a title and lines of (keys, what they do).
+        The help: each a title and lines of (keys, help text).
     panes
-        By name, those of the layout.
+        The panes, by their names in the layout.
     """
 
     def __init__(
@@ -73,27 +73,27 @@ class Screen:
         self._rects: dict[str, Rect] = {}
         self._canvas: Picture = blank(1, 1, GROUND)  # all panes, without an overlay
         self._placed: dict[str, Picture] = {}  # the panes' pictures that are on the canvas
-        self._drawn: tuple[_Overlay, Picture] | None = None  # the last drawing of this canvas
-        self._view: View | None = None  # of the last drawing
-        self._help: tuple[int, Picture] | None = None  # its page
-        self._pages = (0, 0), 1  # of the help, in a window of that size
+        self._drawn: tuple[_Overlay, Picture] | None = None  # the last picture of this canvas
+        self._view: View | None = None  # of the last redraw
+        self._help: tuple[int, Picture] | None = None  # page and picture
+        self._pages = (0, 0), 1  # window size, and the number of help pages at that size
 
     def draw(
         self, view: View, width: int, height: int, stop: Callable[[], bool] = lambda: False
     ) -> Picture | None:
-        """Draw everything that has changed since the last call.
+        """Redraw what has changed since the last call.
 
         Parameters
         ----------
         stop
-            Asked before each pane that has to be drawn; where it returns True, the drawing ends
-            there. The next call goes on from the panes that are drawn by then.
+            Called before each pane that has to be redrawn; the redraw is interrupted if it returns
+            True. The next call keeps the panes finished so far.
 
         Returns
         -------
         ndarray
             (height, width, 3), RGB, uint8, not to be written to: the same object as long as
-            nothing has changed. None where the drawing was stopped.
+            nothing has changed. None if interrupted.
         """
         width, height = max(1, width), max(1, height)
         same_size = self._canvas.shape[:2] == (height, width)
@@ -123,7 +123,7 @@ class Screen:
         return self._drawn[1]
 
     def hit(self, view: View, y: int, x: int) -> Hit | None:
-        """What lies at a pixel of the last picture; search and help cover everything."""
+        """The hit test at a pixel of the last picture; search and help cover all panes."""
         if view.state.search is not None:
             count, (height, width) = len(matches(view.state, view.scene)), self._canvas.shape[:2]
             rows = search_places(height, width, count)[1]
@@ -188,7 +188,7 @@ def _help_room(height: int, width: int) -> Rect:
 
 
 def draw_tip(picture: Picture, tip: str, hover: Hover) -> None:
-    """Write a tip beside the mouse, inside of the picture."""
+    """Draw a tooltip beside the mouse, inside the picture."""
     height, width = picture.shape[:2]
     size = wide_letters(round(width * 0.58))
     wide = min(width, text_width(tip, size) + 2 * size)

@@ -1,4 +1,4 @@
-"""The search: what is typed, and below it the units that it finds."""
+"""The search: the query, and below it the matching units."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from deepvis_caffe.viewer.state.search import NOTHING_LABELLED, Match
 TITLE = "find a unit"
 HINT = "part of a label, or a number"
 KEYS = "enter: select, esc: close"
-NOTHING = "no unit is called so"
+NOTHING = "no match"
 
 
 def draw_search(
     picture: Picture, query: str, found: Sequence[Match], index: int, labelled: bool
 ) -> None:
-    """Lay the search over a picture.
+    """Draw the search over a picture.
 
     Parameters
     ----------
     query
         What was typed.
     found, index
-        The matches, and which one `enter` selects.
+        The matches, and the index of the one that `enter` selects.
     labelled
         Whether there are labels to search.
     """
@@ -44,8 +44,8 @@ def draw_search(
         write_middle(picture, KEYS, field, size - 2, FAINT, "right")
         field = field._replace(width=field.width - keys - size)
     shown = query
-    while text_width(shown, size) > field.width - size and shown:  # its end is what is typed
-        shown = shown[1:]
+    while text_width(shown, size) > field.width - size and shown:
+        shown = shown[1:]  # cut at the start: the end is being typed
     wide = write_middle(picture, shown, field, size, ACCENT, "left") if shown else 0
     bar = Rect(field.top + size // 3, field.left + wide + 2, round(size * 1.3), 2)
     fill(picture, bar, ACCENT)
@@ -64,7 +64,7 @@ def draw_search(
 
 
 def search_places(height: int, width: int, count: int) -> tuple[Rect, list[Rect]]:
-    """Where the search lies in a window, and its rows: at least one, and all that have room."""
+    """The rectangle of the search in a window, and its rows: as many as fit, at least one."""
     size = _letters(width)
     step = round(size * 1.7)
     wide = max(1, min(width - 8, 44 * size))

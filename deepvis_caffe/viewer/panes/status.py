@@ -1,4 +1,4 @@
-"""The status line: what is set, how fast it goes, and the last message."""
+"""The status line: settings, speed, and the last message."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Piece = tuple[str, Color]
 
 
 def draw(view: View, height: int, width: int) -> Picture:
-    """Draw one line: what is set at the left, how it goes at the right."""
+    """Draw one line: settings on the left, input and speed on the right."""
     canvas = blank(height, width, GROUND)
     size = max(10, round(height * 0.48))
     row = Rect(0, PAD, height, max(1, width - 2 * PAD))
@@ -57,7 +57,7 @@ def draw(view: View, height: int, width: int) -> Picture:
 
 
 def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
-    """The whole message as a tip, since it may be cut; at the right end, the help."""
+    """The full message as a tooltip, since it may be cut; at the right end, the help."""
     if x > width - 4 * height:
         return Hit("command", value="help", tip="all keys")
     return Hit("nothing", tip=view.status.message)
@@ -83,7 +83,7 @@ def mode(view: View) -> Piece:
 
 
 def left_pieces(view: View) -> list[Piece]:
-    """What is set, from the left: the selection, the backward pass, colors; then the message."""
+    """From the left: the selection, the backward pass, colors; then the message."""
     state, status = view.state, view.status
     pieces: list[Piece] = [(unit_name(view.scene, (state.layer, state.unit)), TEXT)]
     if state.back != "off":
@@ -97,7 +97,7 @@ def left_pieces(view: View) -> list[Piece]:
     if state.gamma:
         pieces.append((f"gamma {boost.gamma}", SOFT))
     if state.individual:
-        pieces.append((f"each {boost.individual:.0%}", SOFT))
+        pieces.append((f"own range {boost.individual:.0%}", SOFT))
     if boost.colormap != "gray":
         pieces.append((boost.colormap, SOFT))
     pictured = state.optimized or state.weights or state.correlation or state.drivers
@@ -110,7 +110,7 @@ def left_pieces(view: View) -> list[Piece]:
 
 
 def right_pieces(view: View) -> list[Piece]:
-    """How it goes, from the right end: the input, rates and times."""
+    """At the right end: the input, frame rate and timings."""
     state, status = view.state, view.status
     pieces: list[Piece] = []
     if status.source:
@@ -121,15 +121,16 @@ def right_pieces(view: View) -> list[Piece]:
         pieces.append((f"{status.visitors} watching", SOFT))
     if status.rate_text:
         pieces.append((f"{status.rate_text} fps", SOFT))
+    net = f"{status.net_ms} ms" + (" (first pass)" if status.first else "")
     if state.timing:
-        pieces.append((f"net {status.net_ms} ms, drawing {status.draw_ms} ms", SOFT))
+        pieces.append((f"net {net}, drawing {status.draw_ms} ms", SOFT))
         pieces.append((view.scene.engine, FAINT))
     else:
-        pieces.append((f"{status.net_ms} ms", SOFT))
+        pieces.append((net, SOFT))
     return [*pieces, ("h for help", FAINT)]
 
 
 def _dots(view: View) -> list[Color]:
-    """A red dot while a video is recorded, an amber one while the screen waits for the net."""
+    """A red dot while recording a video, an amber one while waiting for the net."""
     status = view.status
     return [TROUBLE] * status.recording + [ACCENT] * status.busy

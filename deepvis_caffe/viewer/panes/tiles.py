@@ -1,4 +1,4 @@
-"""Packing: how large pictures can be that share a rectangle, in groups one below the other."""
+"""Packing: the largest size of pictures that share a rectangle, in stacked groups."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Group:
     Attributes
     ----------
     count
-        How many there are, at least one.
+        The number of pictures, at least one.
     ratio
-        Height of one by its width.
+        Height of a picture divided by its width.
     head
         Pixels above them, for a caption.
     """
@@ -35,7 +35,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Tiles:
-    """Equal cells row by row, the size of one of them in pixels."""
+    """Equal cells, row by row; `height` and `width` are the size of one in pixels."""
 
     count: int
     columns: int
@@ -44,7 +44,7 @@ class Tiles:
 
     @property
     def rows(self) -> int:
-        """Rows of cells, the last perhaps not full."""
+        """The number of rows; the last may be incomplete."""
         return math.ceil(self.count / self.columns)
 
     @property
@@ -58,7 +58,7 @@ class Tiles:
         return self.columns * (self.width + GAP) - GAP
 
     def rects(self, top: int, left: int, width: int) -> list[Rect]:
-        """The cells' places below `top`, in the middle of a width."""
+        """The cells' rectangles, from `top` down, horizontally centered in a width."""
         left += max(0, (width - self.wide) // 2)
         return [
             Rect(
@@ -72,7 +72,7 @@ class Tiles:
 
 
 def largest_tiles(group: Group, height: int, width: int) -> Tiles:
-    """The largest cells with which a group's pictures fit into a rectangle."""
+    """The largest cells for which a group's pictures fit into a rectangle."""
     return max(
         (_with_columns(group, columns, height, width) for columns in range(1, group.count + 1)),
         key=lambda tiles: (tiles.width * tiles.height, tiles.columns),
@@ -81,11 +81,11 @@ def largest_tiles(group: Group, height: int, width: int) -> Tiles:
 
 @lru_cache(maxsize=64)
 def stacked(groups: tuple[Group, ...], height: int, width: int) -> tuple[Tiles, ...]:
-    """The cells of groups one below the other, below their heads.
+    """The cells of stacked groups, each below its head.
 
-    Their heights are shared such that the product of the cells' areas is largest, where a group of
-    nine counts three times as much as one of one: a single picture is larger than one of nine, but
-    not at the cost of the nine. Groups alike have cells alike.
+    The height is split so as to maximize the product of the cells' areas, each raised to the square
+    root of the group's count: a single picture gets larger than one of nine, but not at the expense
+    of the nine. Equal groups get equal cells.
     """
     room = max(len(groups), height - sum(group.head + GAP for group in groups))
     kinds = Counter(replace(group, head=0) for group in groups)
@@ -103,7 +103,7 @@ def stacked(groups: tuple[Group, ...], height: int, width: int) -> tuple[Tiles, 
 
 
 def _shares(kinds: Counter[Group], room: int, width: int) -> Iterator[dict[Group, Tiles]]:
-    """All but one kind of group take the whole width, and that one takes the height left."""
+    """Candidates: all but one kind of group use the full width; it gets the remaining height."""
     for last, count in kinds.items():
         others = [kind for kind in kinds if kind is not last]
         full = [

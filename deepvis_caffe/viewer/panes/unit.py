@@ -26,12 +26,12 @@ from deepvis_caffe.viewer.panes.words import number, short_label
 from deepvis_caffe.viewer.state.mouse import Hit
 from deepvis_caffe.viewer.state.units import UnitPictures
 
-MOST_MADE = 9  # optimized images that the pane shows; all of them are shown enlarged
-LEAST_CELL = 24  # pixels; where pictures would be smaller, the last sections are left out
-LEAST_PART = 3.2  # statistics are shown if the pane is at least this many times as high
-TITLE = "what excites it"
+MOST_MADE = 9  # optimized images in the pane; the enlarged view shows all
+LEAST_CELL = 24  # pixels; the last sections are left out if pictures would be smaller
+LEAST_PART = 3.2  # statistics are shown if the pane is more than this many times as high
+TITLE = "preferred inputs"
 
-_cut: ByIdentity[tuple[Picture, ...]] = ByIdentity(16)  # montages in single pictures
+_cut: ByIdentity[tuple[Picture, ...]] = ByIdentity(16)  # montages cut into pictures
 
 Kind = Literal["optimized", "top", "deconv"]
 
@@ -44,7 +44,7 @@ class Section(NamedTuple):
     kind
         Optimized images, top images, or their deconv.
     title
-        Their caption.
+        The caption.
     pictures
         Each (H, W, 3) RGB uint8.
     """
@@ -55,46 +55,46 @@ class Section(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """Height of one picture by its width, of the first one."""
+        """Height divided by width, of the first picture."""
         height, width = self.pictures[0].shape[:2]
         return round(max(height, 1) / max(width, 1), 2)
 
 
 class Placed(NamedTuple):
-    """A section in its place."""
+    """A section that is laid out."""
 
     section: Section
     head: Rect
-    lines: tuple[str, ...]  # of its caption
+    lines: tuple[str, ...]  # the wrapped caption
     cells: tuple[Rect, ...]
 
 
 def sections_of(unit: UnitPictures, most_made: int | None = None) -> list[Section]:
-    """What there is of a unit, at most so many optimized images, the one in progress last."""
+    """The sections of a unit, with at most `most_made` optimized images, one in progress last."""
     found: list[Section] = []
     made = unit.optimized if unit.working is None else (*unit.optimized, unit.working)
     if made:
-        # The note is about finished images; one in progress has its own title.
+        # The note is about finished images; while one is in progress, the title says so.
         working = unit.working is not None
         done = unit.note or _optimized_by(unit)
         title = f"optimizing {unit.progress:.0%}" if working else done
         found.append(Section("optimized", title, made[:most_made]))
     if unit.top is not None:
-        title = f"the images that excite {unit.shown_as or 'it'} most"
+        title = f"top images of {unit.shown_as}" if unit.shown_as else "top images"
         found.append(Section("top", title, _cells(unit, unit.top)))
     if unit.deconv is not None:
-        found.append(Section("deconv", "what in them does (deconv)", _cells(unit, unit.deconv)))
+        found.append(Section("deconv", "deconv of the top images", _cells(unit, unit.deconv)))
     return found
 
 
 def _optimized_by(unit: UnitPictures) -> str:
-    """What the optimized images are; with their recipe where there are others."""
+    """The caption of optimized images, with their recipe if the layer has several."""
     of = f" for {unit.shown_as}" if unit.shown_as else ""
     return f"optimized{of} by {unit.recipe}" if len(unit.recipes) > 1 else f"optimized{of}"
 
 
 def draw(view: View, height: int, width: int) -> Picture:
-    """Draw the unit's pictures, or why there are none."""
+    """Draw the unit's pictures, or a note why there are none."""
     size, unit = letters(width), view.unit
     entry, number_ = view.scene.entries[view.state.layer], view.state.unit
     label = short_label(view.scene, entry, number_)
@@ -114,7 +114,7 @@ def draw(view: View, height: int, width: int) -> Picture:
 
 
 def hit(view: View, height: int, width: int, y: int, x: int) -> Hit | None:
-    """Which of the pictures, or which bar of the histogram."""
+    """The picture or the bar of the histogram at a pixel."""
     size, unit = letters(width), view.unit
     room, foot = _split(unit, inside(height, width, size), size)
     if unit.statistics is not None and foot.has(y, x):
@@ -133,7 +133,7 @@ PANE = Pane("unit", draw, hit)
 
 
 def _placed(unit: UnitPictures, room: Rect, size: int) -> list[Placed]:
-    """The sections in the pane: as many as leave the pictures large enough to be seen."""
+    """The sections in the pane: as many as leave the pictures at least `LEAST_CELL` wide."""
     sections = sections_of(unit, MOST_MADE)
     for count in range(len(sections), 0, -1):
         placed = place_sections(sections[:count], room, size)
@@ -145,7 +145,7 @@ def _placed(unit: UnitPictures, room: Rect, size: int) -> list[Placed]:
 def place_sections(
     sections: list[Section], room: Rect, size: int, captions: bool = True
 ) -> list[Placed]:
-    """Stack sections in a rectangle, with pictures as large as they can be."""
+    """Stack sections in a rectangle, with pictures as large as possible."""
     if not sections:
         return []
     step = row_height(size - 1)
@@ -158,7 +158,7 @@ def place_sections(
     ]
     placed, top = [], room.top
     tiles = stacked(tuple(groups), room.height, room.width)
-    # What is left over is shared, so that no part of the pane stays empty.
+    # Spare height is distributed between sections, so that no part of the pane stays empty.
     spare = room.height - sum(
         group.head + one.high + GAP for group, one in zip(groups, tiles, strict=True)
     )
@@ -172,7 +172,7 @@ def place_sections(
 
 
 def draw_section(canvas: Picture, unit: UnitPictures, placed: Placed, size: int) -> None:
-    """Draw a section's caption and its pictures, the one in progress with a bar."""
+    """Draw a section's caption and its pictures, with a progress bar on an unfinished one."""
     head, step = placed.head, row_height(size - 1)
     for place, line in enumerate(placed.lines):
         row = Rect(head.top + place * step, head.left, step, head.width)
@@ -182,7 +182,7 @@ def draw_section(canvas: Picture, unit: UnitPictures, placed: Placed, size: int)
             small = thumb(picture, cell.height, cell.width)
             place_of = fitted(small.shape[0], small.shape[1], cell)
             put(canvas, small, place_of.top, place_of.left)
-        else:  # the next one comes soon
+        else:  # not cached: it is replaced soon
             paste(canvas, picture, cell)
             bar = Rect(cell.bottom - 4, cell.left, 4, cell.width)
             fill(canvas, bar, RAISED)
@@ -190,7 +190,7 @@ def draw_section(canvas: Picture, unit: UnitPictures, placed: Placed, size: int)
 
 
 def picture_name(unit: UnitPictures, section: Section, index: int) -> str:
-    """What one picture is: its image's name, class and value, where these are known."""
+    """The name of a picture; of a top image its name, class and activation, as far as known."""
     if section.kind == "optimized":
         working = section.pictures[index] is unit.working
         return section.title if working else f"optimized image {index + 1}"
@@ -202,9 +202,9 @@ def picture_name(unit: UnitPictures, section: Section, index: int) -> str:
 
 
 def _cells(unit: UnitPictures, picture: Picture) -> tuple[Picture, ...]:
-    """The pictures of a montage; by its record, if there is one, cells may be empty."""
+    """The pictures of a montage. With a record, empty cells are left out."""
     columns = unit.columns
-    # Cells of a montage are square only where the unit sees a square.
+    # A montage's cells are square only if the unit's receptive field is.
     rows = columns if unit.found else max(1, round(columns * picture.shape[0] / picture.shape[1]))
     count = min(len(unit.found), rows * columns) if unit.found else rows * columns
 
@@ -225,7 +225,7 @@ def _cells(unit: UnitPictures, picture: Picture) -> tuple[Picture, ...]:
 
 
 def _split(unit: UnitPictures, room: Rect, size: int) -> tuple[Rect, Rect]:
-    """The rectangles of the pictures, and of the statistics below them."""
+    """Split the pane into pictures, and statistics below them."""
     low = _statistics_height(unit.statistics, room, size)
     return (
         room._replace(height=room.height - low),
@@ -242,7 +242,7 @@ def _statistics_height(statistics: UnitStatistics | None, room: Rect, size: int)
 
 
 def _draw_statistics(canvas: Picture, statistics: UnitStatistics, room: Rect, size: int) -> None:
-    """Draw a histogram of the unit's highest activation in each image, and numbers below it."""
+    """Draw a histogram of the unit's maximum activation per image, and statistics below it."""
     line, small = row_height(size), size - 1
     top = room.top + size // 2
     row = Rect(top, room.left, line, room.width)
@@ -255,7 +255,7 @@ def _draw_statistics(canvas: Picture, statistics: UnitStatistics, room: Rect, si
     most = max(counts, default=0)
     for place, count in enumerate(counts):
         left, right = (area.width * k // len(counts) for k in (place, place + 1))
-        # A single image stays visible beside thousands.
+        # At least one pixel: a single image stays visible next to thousands.
         high = max(1, math.floor(area.height * count / most)) if count else 0
         gap = int(right - left > 3)
         bar = Rect(area.bottom - high, area.left + left, high, max(1, right - left - gap))
@@ -270,11 +270,11 @@ def _draw_statistics(canvas: Picture, statistics: UnitStatistics, room: Rect, si
 
 
 def _statistics_tip(statistics: UnitStatistics, room: Rect, size: int, y: int, x: int) -> str:
-    """The tip of a bar of the histogram; empty beside the bars."""
+    """The tooltip of a bar of the histogram; empty outside the bars."""
     area, bars = _bars_area(room, size), statistics.bars
     if not bars.counts or not area.has(y, x):
         return ""
-    # The bar that is drawn there: the last that begins at this pixel or before.
+    # The bar drawn at this pixel: the last that begins at or before it.
     place = ((x - area.left + 1) * len(bars.counts) - 1) // area.width
     count, low, high = bars.counts[place], bars.edges[place], bars.edges[place + 1]
     if low == 0:
@@ -285,11 +285,11 @@ def _statistics_tip(statistics: UnitStatistics, room: Rect, size: int, y: int, x
         where = f"is at least {number(low)}"
     else:
         where = f"is {number(low)} to {number(high)}"
-    return f"{count:,} image{'s' * (count != 1)} whose strongest {where}"
+    return f"{count:,} image{'s' * (count != 1)} whose maximum {where}"
 
 
 def _alike(statistics: UnitStatistics, width: int, size: int) -> str:
-    """The closest units by correlation, as many as have room."""
+    """The most correlated units, as many as fit."""
     units = [f"{unit} ({value:+.2f})" for unit, value in statistics.alike]
     lines = [f"correlated: {', '.join(units[:count])}" for count in range(len(units), 0, -1)]
     return next((line for line in lines if text_width(line, size) <= width), lines[-1])

@@ -1,4 +1,4 @@
-"""All that a pane may read: the state, and what is known at this moment."""
+"""`View`, the input of every pane: the state, and what is known at the moment."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from deepvis_caffe.viewer.state.units import (
 
 @dataclass(frozen=True)
 class Hover:
-    """Where the mouse is: pixels of the whole screen."""
+    """The position of the mouse, in pixels of the whole screen."""
 
     y: int
     x: int
@@ -33,18 +33,20 @@ class Hover:
 
 @dataclass(frozen=True)
 class Status:
-    """What the status line shows beside the state.
+    """What the status line shows besides the state.
 
     Attributes
     ----------
     rate
         Results per second, over the last second.
     seconds
-        Time that the last result took in the worker.
+        Time that the worker took for the last result.
+    first
+        Whether that was the first result: a net's first pass takes longer than later ones.
     draw_seconds
-        Time that the last drawing took.
+        Time that the last redraw took.
     source
-        What the input is: a frame's name, "camera 0 is gone, trying again", ...
+        The input: a frame's name, "camera 0 is gone, trying again", ...
     message
         The last message: an error of the worker, "saved shot_0001.png"; may be empty.
     trouble
@@ -52,13 +54,14 @@ class Status:
     recording
         Whether a video is being recorded.
     busy
-        Whether the worker computes something that the screen waits for.
+        Whether the worker is computing something that the screen waits for.
     visitors
         How many people watch through a browser.
     """
 
     rate: float = 0.0
     seconds: float = 0.0
+    first: bool = False
     draw_seconds: float = 0.0
     source: str = ""
     message: str = ""
@@ -67,11 +70,11 @@ class Status:
     busy: bool = False
     visitors: int = 0
 
-    # No finer than people read, so that the line is not drawn again for what nobody can see.
+    # Rounded as displayed, so that invisible changes do not trigger a redraw.
 
     @property
     def rate_text(self) -> str:
-        """Results per second; empty for a picture that stands still."""
+        """Results per second; empty for a still image."""
         if not self.rate:
             return ""
         return f"{self.rate:.0f}" if self.rate >= 10 else f"{self.rate:.1f}"
@@ -79,7 +82,8 @@ class Status:
     @property
     def net_ms(self) -> str:
         """`seconds` in milliseconds."""
-        return f"{self.seconds * 1000:.0f}"
+        shown = f"{self.seconds * 1000:.0f}"
+        return "< 1" if shown == "0" and self.seconds else shown
 
     @property
     def draw_ms(self) -> str:
@@ -89,34 +93,36 @@ class Status:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """The input of every pane: one moment of the viewer, whole. Panes know nothing else.
+    """The input of every pane: a complete snapshot of the viewer. Panes know nothing else.
 
     Attributes
     ----------
     state, scene
-        What is set, and what is looked at.
+        What is set, and the net on display.
     preprocessor
         Knows the channel order of the input's diff.
     frame
         The newest picture from the source; None before the first.
     result
-        The newest answer of the worker, perhaps to an older request; None before the first.
+        The newest result of the worker, perhaps of an older request; None before the first.
     unit
         Pictures of the selected unit.
     optimized
-        By unit of the selected layer, its optimized image, small; units without are left out.
-        Another mapping whenever something in it changes.
+        Thumbnails of the selected layer's optimized images, by unit; units without one are absent.
+        Replaced by a new mapping whenever something in it changes.
     working
-        The image of a unit of the selected layer that is being optimized; None if none is.
+        The image being optimized for a unit of the selected layer; None if there is none.
+    loading
+        Whether the net is still being loaded.
     failure
-        Why there is no result for the current request: an error's message. Empty where there is
+        The error because of which there is no result for the current request. Empty if there is
         one, or it is being computed.
     relation
-        How the layer's units are correlated, where the grid shows that.
+        How the layer's units are correlated, if the grid shows that.
     driver_pictures
-        Of the units that drive the selected one.
+        Pictures of the units that drive the selected one.
     status, hover
-        What the status line shows beside the state; where the mouse is.
+        What the status line shows besides the state; the position of the mouse.
     """
 
     state: State
@@ -127,6 +133,7 @@ class View:
     unit: UnitPictures = field(default_factory=UnitPictures)
     optimized: Mapping[int, Picture] = field(default_factory=dict)
     working: Working | None = None
+    loading: bool = False
     failure: str = ""
     relation: Relation = NO_RELATION
     driver_pictures: DriverPictures = NO_DRIVER_PICTURES
@@ -142,13 +149,13 @@ class View:
 
     @property
     def shows_diffs(self) -> bool:
-        """Whether the grid is set to diffs, and there is a backward pass that gives some."""
+        """Whether the grid is set to diffs, and a backward mode is set that yields them."""
         return self.state.show_back and self.state.sends_diffs
 
     @property
     def shown_maps(self) -> Floats | None:
-        """(units, height, width): the selected layer's activations, or its diffs where these are
-        set; None until they are computed.
+        """(units, height, width): the selected layer's activations, or its diffs if those are set;
+        None until they are computed.
         """
         result = self.result
         if result is None or result.request.layer != self.state.layer:
@@ -159,8 +166,8 @@ class View:
 
     @property
     def unit_map(self) -> Floats | None:
-        """(height, width), the selected unit's activations; None where it is a number, or until
-        they are computed.
+        """(height, width), the selected unit's feature map; None if the unit is a single number,
+        or until it is computed.
         """
         result, state = self.result, self.state
         if result is None or result.request.layer != state.layer:
@@ -171,7 +178,7 @@ class View:
 
     @property
     def weights(self) -> UnitWeights | None:
-        """The weights of the selected layer's units, where they are shown and known by now."""
+        """The weights of the selected layer's units; None if not shown, or not known yet."""
         result, state = self.result, self.state
         if result is None or not state.weights or result.request.layer != state.layer:
             return None
@@ -187,18 +194,18 @@ class View:
 
     @property
     def attribution(self) -> Floats | None:
-        """(C, H, W) or (H, W), the attribution map, if it is of the method that is set now."""
+        """(C, H, W) or (H, W), the attribution map; None while there is none for these settings."""
         result = self.result
         return result.back if result is not None and self._is_of_this_pass(result) else None
 
     @property
     def drivers(self) -> UnitDrivers | None:
-        """What drives the selected unit, if that is shown and known by now."""
+        """What drives the selected unit; None if not shown, or not known yet."""
         return drivers_of(self.result, self.state)
 
     @property
     def why_no_back(self) -> str:
-        """Why the method that is set now gives no attribution; empty where it does, or will."""
+        """Why the current method gives no attribution; empty if it does, or is still pending."""
         result = self.result
         known = result is not None and self._is_of_this_pass(result)
         return result.why_no_back if result is not None and known else ""
@@ -210,11 +217,11 @@ class View:
 
 
 def drivers_of(result: Result | None, state: State) -> UnitDrivers | None:
-    """What a result knows of what drives the selected unit; None where that is not shown."""
+    """The selected unit's drivers in a result; None if not shown, or if it has another unit's."""
     if result is None or not state.shows_drivers:
         return None
     request, wanted = result.request, ((state.layer, state.unit), state.reach)
     return result.drivers if (request.drivers, request.reach) == wanted else None
 
 
-_counts: ByIdentity[int] = ByIdentity(2)  # of a layer's maps, which several panes ask for
+_counts: ByIdentity[int] = ByIdentity(2)  # per layer's maps; several panes need it

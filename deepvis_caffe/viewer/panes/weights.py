@@ -1,4 +1,4 @@
-"""Weights: those of all units of the selected layer, and of one unit with its statistics."""
+"""The weights of the selected layer's units, and of one unit with their statistics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def title(view: View) -> tuple[str, str, str]:
 
 
 def draw_unit(view: View, canvas: Picture, room: Rect, size: int) -> None:
-    """Draw the selected unit's weights, and below them their range, mean and spread."""
+    """Draw the selected unit's weights with their range, mean and standard deviation."""
     found = view.weights.layer if view.weights is not None else None
     if found is None or view.state.unit >= len(found.values):
         write_note(canvas, room, pending(view), size)
@@ -43,7 +43,7 @@ def draw_unit(view: View, canvas: Picture, room: Rect, size: int) -> None:
 
 
 def pending(view: View) -> str:
-    """Why the layer has no weights, or that they are being drawn."""
+    """A note why the layer has no weights, or that they are being computed."""
     why = view.weights.why_not if view.weights is not None else ""
     return why or words.pending(view, "weights")
 

@@ -1,4 +1,4 @@
-"""What panes share: titled panels, the size of letters, notes in empty places, rows of chips."""
+"""Shared by panes: titled panels, font sizes, notes in empty areas, rows of chips."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from deepvis_caffe.viewer.panes.colors import (
 )
 from deepvis_caffe.viewer.panes.draw import Rect, blank, fill, write_middle
 
-PAD = 8  # pixels between a panel's edge and what is in it
+PAD = 8  # pixels between a panel's edge and its content
 RADIUS = 6
 
 
@@ -31,17 +31,17 @@ def row_height(size: int) -> int:
 
 
 def letters(width: int) -> int:
-    """Size of letters, pixels, in a pane of a side column that is `width` pixels wide."""
+    """Font size, pixels, for a pane in a side column `width` pixels wide."""
     return max(11, min(26, round(8.5 + width / 52)))
 
 
 def wide_letters(width: int) -> int:
-    """Size of letters in the pane in the middle."""
+    """Font size, pixels, for the pane in the middle."""
     return letters(round(width / 2.9))
 
 
 def title_height(size: int) -> int:
-    """Height of a title with letters of a size."""
+    """Height of a title at a font size."""
     return round(size * 1.9)
 
 
@@ -77,7 +77,7 @@ def titled(
     Parameters
     ----------
     title, more, right
-        The title, what follows it in softer letters, and what stands at the right end.
+        The title, text that follows it in a dimmer color, and text at the right end.
     """
     made = panel(height, width)
     line = Rect(0, PAD, title_height(size), max(1, width - 2 * PAD))
@@ -85,14 +85,14 @@ def titled(
     if more:
         rest = Rect(line.top, line.left + taken, line.height, max(1, line.width - taken))
         taken += write_middle(made, more, rest, size, SOFT, "left") + size
-    # Where room is short, what stands at the right is left out first.
+    # If space is short, the text at the right is dropped first.
     if right and text_width(right, size) <= line.width - taken:
         write_middle(made, right, line, size, FAINT, "right")
     return made, inside(height, width, size)
 
 
 def with_words(room: Rect, lines: int, step: int) -> tuple[Rect, Rect]:
-    """The rectangles of a picture and of lines of text: beside it in a wide room, else below."""
+    """Split an area into a picture and lines of text: beside it if the area is wide, else below."""
     if room.width > 1.6 * room.height:
         left = room.left + room.height + PAD
         top = room.top + max(0, (room.height - lines * step) // 2)
@@ -104,12 +104,12 @@ def with_words(room: Rect, lines: int, step: int) -> tuple[Rect, Rect]:
 
 
 def first_fitting(lines: Sequence[str], size: int, width: int) -> str:
-    """The first line that fits whole into a width; the last one where none does."""
+    """The first line that fits into a width without a cut; the last one if none does."""
     return next((line for line in lines if text_width(line, size) <= width), lines[-1])
 
 
 def write_note(canvas: Picture, rect: Rect, line: str, size: int, color: Color = FAINT) -> None:
-    """Write a note, wrapped, in the middle of a rectangle: why nothing is in it."""
+    """Write a note, wrapped and centered, that says why a rectangle is empty."""
     step = row_height(size)
     lines = wrapped(line, size, rect.width)
     last = max(1, rect.height // step) - 1
@@ -124,7 +124,7 @@ GAP = 4
 
 
 class Chip(NamedTuple):
-    """A button in a row: its text, which is also the value that a click sets."""
+    """A button in a row of buttons: its caption, and its rectangle."""
 
     name: str
     rect: Rect
@@ -136,7 +136,7 @@ def chip_height(size: int) -> int:
 
 
 def flow(names: Sequence[str], size: int, top: int, left: int, width: int) -> list[Chip]:
-    """Lay out chips in a row, narrower ones if need be; in several rows if that is not enough."""
+    """Lay out chips in one row, narrowed if necessary, or in several rows if that is not enough."""
     for padding in (size, round(size * 0.75), round(size * 0.5)):
         chips = _flow(names, size, top, left, width, padding)
         if chips[-1].rect.top == top:

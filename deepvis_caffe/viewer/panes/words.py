@@ -1,4 +1,4 @@
-"""How panes write units and values: short, and the same everywhere."""
+"""Short, consistent text for units and values in all panes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deepvis_caffe.viewer.state.state import BACKS, Scene, UnitRef
 
 
 def number(value: float) -> str:
-    """A value in at most eight characters."""
+    """Format a value in at most eight characters."""
     if not math.isfinite(value):
         return str(value)
     size = abs(value)
@@ -26,9 +26,10 @@ def number(value: float) -> str:
 
 
 def short_label(scene: Scene, entry: Entry, unit: int) -> str:
-    """The first label of a unit; empty if it has none."""
+    """The first label of a unit; empty if it has none, or one that is just its number."""
     label = unit_label(scene.labels, entry, unit) if 0 <= unit < entry.units else None
-    return labels.short_label(label)
+    short = labels.short_label(label)
+    return "" if short == str(unit) else short
 
 
 def unit_name(scene: Scene, ref: UnitRef) -> str:
@@ -38,25 +39,27 @@ def unit_name(scene: Scene, ref: UnitRef) -> str:
 
 
 def method_name(back: str) -> str:
-    """The name of a backward mode or of another method."""
+    """The display name of a backward mode or of another attribution method."""
     return back if back in BACKS else METHODS[back].title
 
 
 def pending(view: View, what: str) -> str:
-    """The text in place of something that is not there: why, or that it is being computed."""
-    if view.failure:  # there is no room for the whole message: the tip of the status line has it
+    """The note in place of something missing: the reason, or that it is being computed."""
+    if view.failure:  # only its beginning; the tooltip of the status line has the full message
         why = re.split(r"[;.] |\n", view.failure)[0]
         return f"no {what}: {why}"
+    if view.loading:
+        return "loading the net ..."
     return f"computing {what} ..." if view.has_frame else "no picture yet"
 
 
 def pending_back(view: View, to: str = "") -> str:
-    """The text in place of an attribution: why there is none, or that it is being computed."""
+    """The note in place of a missing attribution map: the reason, or that it is being computed."""
     return view.why_no_back or pending(view, method_name(view.state.back) + to)
 
 
 def extent(entry: Entry) -> str:
-    """Number of units and size of their maps: ``"64 maps of 55 × 55"``."""
+    """The number of units and the size of their maps: ``"64 maps of 55 × 55"``."""
     if entry.is_vector:
         return f"{entry.units} unit" + ("s" if entry.units != 1 else "")
     height, width = entry.map_size

@@ -1,1 +1,1 @@
-"""Where frames come from: cameras, videos, images, and pictures pushed in from outside."""
+"""Sources of frames: cameras, videos, images, and pictures pushed by a front end."""

@@ -13,16 +13,16 @@ from urllib.parse import urlsplit
 from deepvis_caffe.image import Picture
 from deepvis_caffe.viewer.sources.source import Pause, Shot, Source
 
-PATIENCE = 5000  # ms that a stream may take to open, and each of its pictures to come
+PATIENCE = 5000  # ms; timeout of a stream for opening, and for each frame
 
 
 def open_capture(what: int | str) -> Any | None:
-    """Open a camera, file or stream; None where that fails."""
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # else OpenCV prints messages of its own
+    """Open a camera, file or stream; None if that fails."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # else OpenCV prints messages
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     import cv2
 
-    with _silence(getattr(cv2.utils, "logging", None)):  # where OpenCV was loaded before
+    with _silence(getattr(cv2.utils, "logging", cv2)):  # if OpenCV was already loaded
         if isinstance(what, str) and "://" in what:
             limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC]
             options = [number for limit in limits for number in (limit, PATIENCE)]
@@ -36,12 +36,10 @@ def open_capture(what: int | str) -> Any | None:
 
 
 @contextmanager
-def _silence(logging: Any | None) -> Iterator[None]:
-    if logging is None:  # an old OpenCV
-        yield
-        return
+def _silence(logging: Any) -> Iterator[None]:
+    """Keep OpenCV's log silent for a while; `logging` has its functions, in OpenCV 4 cv2 itself."""
     level = logging.getLogLevel()
-    logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    logging.setLogLevel(0)  # LOG_LEVEL_SILENT, which OpenCV 4 does not name in Python
     try:
         yield
     finally:
@@ -58,14 +56,14 @@ def read_picture(capture: Any) -> Picture | None:
     if frame.ndim == 2:
         return cv2.cvtColor(frame, cv2.COLOR_GRAY2RGB)
     code = cv2.COLOR_BGRA2RGB if frame.shape[2] == 4 else cv2.COLOR_BGR2RGB
-    return cv2.cvtColor(frame, code)  # ten times as fast as a copy with reversed channels
+    return cv2.cvtColor(frame, code)  # ten times as fast as frame[..., ::-1].copy()
 
 
-AGAIN = 1.0  # seconds between two attempts to open a source
+AGAIN = 1.0  # seconds between attempts to open a source
 
 
 class Camera(Source):
-    """A camera or network stream; a file on a server plays at its own rate, in a loop.
+    """A camera or network stream. A video file on a server plays in a loop at its own frame rate.
 
     Parameters
     ----------
@@ -78,17 +76,17 @@ class Camera(Source):
     live = True
 
     def __init__(self, device: int | str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._device, self._clock = device, clock
+        self.device, self._clock = device, clock
         self.name = f"camera {device}" if isinstance(device, int) else _shown(device)
-        # Of a file on a server; a stream has its own pace.
+        # Timing of a file on a server; live streams set their own pace.
         self._period = self._begun = self._due = 0.0
         self._capture: Any = None
         self._seen = False
 
     def read(self, pause: Pause) -> Shot | None:
-        """The newest frame; if there is none, try again a second later."""
+        """The newest frame; None after a second's pause if there is none."""
         if self._capture is None:
-            self._capture = open_capture(self._device)
+            self._capture = open_capture(self.device)
             if self._capture is None:
                 state = "is gone" if self._seen else "does not open"
                 self.trouble = f"{self.name} {state}; trying again"
@@ -96,8 +94,8 @@ class Camera(Source):
                 return None
             import cv2
 
-            self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # no old frames
-            if isinstance(self._device, str) and "://" in self._device:
+            self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # avoids stale frames
+            if isinstance(self.device, str) and "://" in self.device:
                 self._begin(cv2)
         if self._period:
             pause(self._due - self._clock())
@@ -129,24 +127,24 @@ class Camera(Source):
 
 
 def _shown(url: str) -> str:
-    """A URL as others may see it: without a password, or a query that may hold one."""
+    """A URL for display: without credentials, and without a query that may hold some."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return parts._replace(netloc=host, query="", fragment="").geturl()
 
 
-LEAP = 5.0  # seconds that one step skips
-LATE = 0.5  # seconds; a video further behind goes on from where it is
-USUAL_RATE = 25.0  # frames a second, if the file does not say
+LEAP = 5.0  # seconds skipped per step
+LATE = 0.5  # seconds; a video further behind resumes where it is instead of skipping frames
+USUAL_RATE = 25.0  # frames per second, if the file does not say
 
 
 class Video(Source):
-    """Frames of a file in order, none before its time; frames that are late are skipped.
+    """A video file in real time: frames are never early, and late ones are skipped.
 
     Parameters
     ----------
     path
-        Of any format that OpenCV's FFmpeg reads.
+        A file in any format that OpenCV's FFmpeg reads.
     clock
         Returns the time in seconds.
     """
@@ -162,7 +160,7 @@ class Video(Source):
         self._begun = 0.0  # when frame 0 would have been shown
 
     def read(self, pause: Pause) -> Shot | None:
-        """The next frame, once its time has come; after the last comes the first."""
+        """The next frame, once it is due; the video loops."""
         if self._capture is None and not self._open(pause):
             return None
         behind = self._clock() - self._begun - self._next / self._rate
@@ -188,7 +186,7 @@ class Video(Source):
         return Shot(picture, f"{self.name} {int(at // 60)}:{int(at % 60):02d}")
 
     def step(self, count: int) -> None:
-        """Skip by `count` times `LEAP` seconds, around the ends."""
+        """Skip `count` times `LEAP` seconds, wrapping around."""
         if self._capture is None:
             return
         import cv2
@@ -198,7 +196,7 @@ class Video(Source):
         self._seek(to % total if total > 0 else max(to, 0))
 
     def close(self) -> None:
-        """Close the file; it will start from the beginning."""
+        """Close the file; the next `read` starts at the beginning."""
         if self._capture is not None:
             self._capture.release()
             self._capture = None

@@ -1,4 +1,4 @@
-"""Still images: files, a folder of them, the sample photographs, or a unit's top image."""
+"""Still images: files, folders of files, the sample photographs, or a unit's top image."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Load = Callable[[int], NDArray[Any]]
 
 
 class Images(Source):
-    """Still images; those that cannot be read are skipped, with a message.
+    """Still images; unreadable ones are skipped with a message.
 
     Parameters
     ----------
     items
-        At least one: a name, and a function of `channels` that returns the image.
+        At least one (name, function) pair; the function of `channels` returns the image.
     name
         Name of the whole source.
     """
@@ -41,7 +41,7 @@ class Images(Source):
         self._bad: set[int] = set()
 
     def read(self, pause: Pause) -> Shot | None:
-        """The current picture, or the nearest one after it that can be read."""
+        """The current picture, or the next readable one in the direction of the last step."""
         for _ in range(len(self._items)):
             name, load = self._items[self._at]
             try:
@@ -60,7 +60,7 @@ class Images(Source):
         return None
 
     def step(self, count: int) -> None:
-        """Go to the next picture, or to the previous one; the list is a ring."""
+        """Move by `count` pictures, wrapping around."""
         self.trouble = ""
         self._at = (self._at + count) % len(self._items)
         self._way = 1 if count >= 0 else -1
@@ -72,7 +72,7 @@ def image_files(paths: Sequence[Path], name: str, megapixels: float = MEGAPIXELS
 
 
 def image_folder(folder: Path, megapixels: float = MEGAPIXELS) -> Images:
-    """A source of all images below a folder, sorted by name, with numbers by value.
+    """A source of all images below a folder, in natural sort order.
 
     Raises
     ------
@@ -88,16 +88,16 @@ def image_folder(folder: Path, megapixels: float = MEGAPIXELS) -> Images:
 
 def samples() -> Images:
     """A source of the photographs that come with scikit-image."""
-    return Images([(name, _sample(name)) for name in sample_images()], "photographs")
+    return Images([(name, _sample(name)) for name in sample_images()], "sample photographs")
 
 
 def one_sample(name: str) -> Images:
-    """A source of one of those photographs."""
+    """A source of one of the photographs that come with scikit-image."""
     return Images([(name, _sample(name))], name)
 
 
 def given_image(picture: NDArray[Any], name: str) -> Images:
-    """A source of one image that is read already, as `read_channels` reads it."""
+    """A source of one image, already read by `read_channels`."""
     return Images([(name, lambda channels: picture)], name)
 
 
@@ -120,13 +120,13 @@ def top_source(images: Sequence[TopImage], index: int) -> Source:
     Parameters
     ----------
     images
-        The images of the montage by its record, see `deepvis_caffe.results.records`; empty if there
-        is no record.
+        The montage's images according to its record, see `deepvis_caffe.results.records`; empty if
+        there is no record.
 
     Raises
     ------
     ImageError
-        The record does not say where the image is, or it is gone.
+        The record does not name the image's file, or the file is gone.
     """
     if not images:
         raise ImageError(

@@ -22,22 +22,22 @@ SAMPLES = "samples"
 
 
 def parse_sources(text: str | None, megapixels: float = MEGAPIXELS) -> list[Source]:
-    """Parse sources separated by commas.
+    """Parse comma-separated sources.
 
     Parameters
     ----------
     text
-        Each a camera's number or device (``/dev/video1``), a URL, the path of a video, of an image
-        or of a folder of images, the name of a shipped photograph, or ``"samples"`` for all of
-        those. None is camera 0. Where all of them are cameras, the shipped photographs come last,
-        so that there is something to see without one.
+        Each source is a camera's number or device (``/dev/video1``), a URL, the path of a video, of
+        an image or of a folder of images, the name of a sample photograph, or ``"samples"`` for all
+        of these. None is camera 0. If all sources are cameras, the sample photographs are appended,
+        so that there is something to see without a camera.
     megapixels
-        The largest image of a file that is shown.
+        The largest image file that is read.
 
     Raises
     ------
     ImageError
-        One is none of these, or a folder holds no images.
+        A source is none of these, or a folder holds no images.
     """
     whole = (text or "0").strip()
     parts = [whole] if exists(whole) else [part.strip() for part in whole.split(",")]

@@ -1,4 +1,4 @@
-"""The thread that reads sources and hands on their newest frame; it never blocks callers."""
+"""The thread that reads sources and passes on their newest frame; it never blocks callers."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ CLOSING = 2.0  # seconds that a camera may take to close
 
 @dataclass(frozen=True)
 class PlayerStatus:
-    """What the input is now.
+    """The state of the input.
 
     Attributes
     ----------
     name
-        Of the last picture, or of the source before there was one.
+        Name of the last picture, or of the source before its first one.
     message, trouble
         A message, may be empty, and whether it is an error.
     stuck
-        Whether every source was tried and none of them has a picture.
+        Whether all sources have been tried and none has a picture.
     """
 
     name: str
@@ -39,13 +39,13 @@ class PlayerStatus:
 class Player:
     """Reads one of several sources on a thread of its own.
 
-    A live source gives frame after frame; one of still images is read once, and again at each step.
+    A live source is read continuously, one of still images once and again at each step.
 
     Parameters
     ----------
     sources
-        At least one; the first is read until another is chosen. A source that has never given a
-        picture and fails gives way to the next.
+        At least one; the first is read until another is chosen. If a source fails before its first
+        picture, the player switches to the next.
     put
         Called with each frame, on the player's thread.
     """
@@ -56,23 +56,23 @@ class Player:
         self._thread = Background("input", self._run)
         self._news = self._thread.news
         self._at = 0
-        self._before = 0  # what was read before another was selected
+        self._before = 0  # the source before the last `select`
         self._steps = 0
-        self._wanted = True  # whether a still or frozen source is to be read once more
+        self._wanted = True  # whether to read a still or frozen source once more
         self._frozen = False
-        self._gave: set[int] = set()  # sources that have given a picture
+        self._gave: set[int] = set()  # sources that have delivered a picture
         self._status = PlayerStatus(self._sources[0].name)
-        self._failed: dict[int, str] = {}  # why sources gave way, since the last command
-        self._note = ""  # why it is another source than was asked for
+        self._failed: dict[int, str] = {}  # errors of skipped sources since the last command
+        self._note = ""  # why the source is not the one that was chosen
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
-    # -- commands; none of them waits ----------------------------------------------------------
+    # -- commands; none of them blocks ---------------------------------------------------------
 
     def step(self, count: int) -> None:
-        """Go `count` pictures on in the source, backward if negative."""
+        """Move by `count` pictures in the source, backward if negative."""
         with self._news:
             self._failed.clear()
             self._steps += count
@@ -80,13 +80,13 @@ class Player:
             self._news.notify_all()
 
     def switch(self, count: int) -> None:
-        """Go `count` sources on in the list, which is a ring."""
+        """Move by `count` sources in the list, wrapping around."""
         with self._news:
             self._failed.clear()
             self._choose((self._at + count) % len(self._sources))
 
     def select(self, source: Source) -> None:
-        """Read this source from now on; it is added to the end of the list if it is not there."""
+        """Switch to this source, which is appended to the list if it is new."""
         with self._news:
             self._failed.clear()
             if source not in self._sources:
@@ -97,7 +97,7 @@ class Player:
             self._choose(index)
 
     def drop(self, source: Source) -> None:
-        """Take a source off the list; if it is being read, go back to the one before it."""
+        """Remove a source from the list; if it is being read, return to the one before it."""
         with self._news:
             if source not in self._sources or len(self._sources) == 1:
                 return
@@ -112,21 +112,27 @@ class Player:
                 self._choose(self._before)
 
     def freeze(self, frozen: bool) -> None:
-        """Freeze the picture, or go on; stepping works either way."""
+        """Freeze or unfreeze the picture; stepping works either way."""
         with self._news:
             self._frozen = frozen
             self._news.notify_all()
 
+    @property
+    def alone(self) -> bool:
+        """Whether there is but one source."""
+        with self._news:
+            return len(self._sources) == 1
+
     def status(self) -> PlayerStatus:
-        """What the input is now."""
+        """The current state of the input."""
         with self._news:
             return self._status
 
     def close(self, timeout: float = CLOSING) -> bool:
-        """End the thread and close every source; return whether that was done in time."""
+        """End the thread and close all sources; return whether that was done in time."""
         ended = self._thread.close(timeout)
         if not ended:
-            log.warning("%s does not close; left behind", self._status.name)
+            log.warning("%s does not close; its thread is abandoned", self._status.name)
         return ended
 
     # -- on the player's thread ----------------------------------------------------------------
@@ -147,7 +153,7 @@ class Player:
             self._close_quietly(source)
 
     def _next(self) -> tuple[Source, int] | None:
-        """Wait until there is something to read; its source and steps, or None at the end."""
+        """Wait for something to read; return its source and steps, or None at the end."""
         with self._news:
             while not self._thread.closing:
                 source = self._sources[self._at]
@@ -163,7 +169,7 @@ class Player:
                 source.step(steps)
             shot = source.read(self._pause)
             trouble = source.trouble
-        except Exception as error:  # whatever a source does, the viewer goes on
+        except Exception as error:  # the viewer must survive any error of a source
             log.debug("a source had an error", exc_info=error)
             shot, trouble = None, f"{source.name}: {type(error).__name__}: {error}"
             self._pause(1.0)
@@ -182,14 +188,15 @@ class Player:
         self._put(frame)
 
     def _give_way(self, trouble: str) -> None:
-        """Go on to the next source that has not failed yet, if there is one."""
+        """Switch to the next source that has not failed yet, if there is one."""
         self._status = PlayerStatus(self._sources[self._at].name, trouble, True)
         self._failed[self._at] = trouble.removesuffix("; trying again")
         count = len(self._sources)
         for index in (i % count for i in range(self._at + 1, self._at + count)):
             if index not in self._failed:
                 self._choose(index)
-                self._note = f"{', '.join(self._failed.values())}: {self._sources[index].name}"
+                shown = self._sources[index].name
+                self._note = f"{', '.join(self._failed.values())}; instead: {shown}"
                 return
         self._status = replace(self._status, stuck=True)
 

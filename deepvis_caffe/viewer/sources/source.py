@@ -1,4 +1,4 @@
-"""What a source of pictures is: it returns the next one when it is asked."""
+"""The interface of sources, from which a thread pulls pictures."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Pause = Callable[[float], None]
 
 
 class Shot(NamedTuple):
-    """A picture and its name to be shown.
+    """A picture and its display name.
 
     Attributes
     ----------
     picture
-        (H, W, 3) RGB uint8; or what `read_channels` reads for a net of other channels.
+        (H, W, 3) RGB uint8; or what `read_channels` reads for a net with other channels.
     """
 
     picture: NDArray[Any]
@@ -28,17 +28,18 @@ class Shot(NamedTuple):
 
 
 class Source(abc.ABC):
-    """Gives pictures, one at a time, to a single thread.
+    """Delivers pictures, one at a time, to a single thread.
 
     Attributes
     ----------
     name
-        The name to be shown.
+        The display name.
     live
-        Whether its pictures change by themselves. A source that is not live is asked for a picture
-        once, and again after :meth:`step`.
+        Whether its pictures change on their own. A source that is not live is read once, and again
+        after :meth:`step`.
     channels
-        Of the net's input, which tells what is read of an image file; see `read_channels`.
+        Number of channels of the net's input, which determines how image files are read; see
+        `read_channels`.
     trouble
         What is wrong with it now; empty if nothing is.
     """
@@ -50,27 +51,27 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def read(self, pause: Pause) -> Shot | None:
-        """The next picture; None if there is none now, and `trouble` says why.
+        """The next picture; None if there is none now, for the reason in `trouble`.
 
         Parameters
         ----------
         pause
-            Waits for a number of seconds, or less if there is a command meanwhile. All waiting is
-            done with it.
+            Waits for a number of seconds, or until a command arrives. Implementations must not wait
+            in any other way.
         """
 
     def step(self, count: int) -> None:  # noqa: B027  # a camera has nowhere to go
-        """Go `count` pictures on, or as many skips in a video; backward if negative."""
+        """Move by `count` pictures, or by `count` skips in a video; backward if negative."""
 
     def close(self) -> None:  # noqa: B027  # most have nothing to close
         """Release devices; the next :meth:`read` opens them again."""
 
 
-LOOK = 0.1  # seconds between two looks for a command
+LOOK = 0.1  # seconds between polls for a command
 
 
 class Pushed(Source):
-    """Gives the picture that was pushed last, each once."""
+    """Delivers the picture that was pushed last, each once."""
 
     live = True
 
@@ -83,6 +84,6 @@ class Pushed(Source):
         self._newest.put(picture)
 
     def read(self, pause: Pause) -> Shot | None:
-        """The picture that was pushed last, if it was not read yet."""
+        """The picture that was pushed last, unless already read."""
         picture = self._newest.take(LOOK)
         return None if picture is None else Shot(picture, self.name)

@@ -1,1 +1,1 @@
-"""What the viewer is set to, what changes it, and the records that subpackages exchange."""
+"""The viewer's state, the actions that change it, and the records that subpackages exchange."""

@@ -1,9 +1,9 @@
-"""The viewer's actions: one table, each with its keys, its help and what it does.
+"""The table of the viewer's actions: keys, help text and effect of each.
 
-An action that only changes settings is a function ``(state, scene) -> state``. One with an effect
-outside (the next image, a screenshot, quitting) has none: the session performs it by its name. Keys
-are those of the Deep Visualization Toolbox (DVT) wherever it has the action. Where that is a
-capital there is another key, too, since some of OpenCV's windows report small letters only.
+An action that only changes the state has a function ``(state, scene) -> state``. One with a side
+effect (the next image, a screenshot, quitting) has none, and the session performs it by name. Keys
+match the Deep Visualization Toolbox (DVT) wherever it has the same action. If that key is a capital
+letter, there is a second key, because some OpenCV windows report lower case only.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from deepvis_caffe.viewer.state.state import (
 
 
 def parse_keys(text: str) -> tuple[str, ...]:
-    """Parse keys separated by commas; ``*3`` behind one presses it three times.
+    """Parse comma-separated keys; ``*3`` after a key presses it three times.
 
     Raises
     ------
     UnknownNameError
-        A key does nothing.
+        A key has no action.
     SettingsError
-        What follows a ``*`` is not a count.
+        A ``*`` is not followed by a count.
     """
     keys: list[str] = []
     for item in filter(None, (part.strip() for part in text.split(","))):
@@ -54,14 +54,14 @@ def parse_keys(text: str) -> tuple[str, ...]:
 
 
 Change = Callable[[State, Scene], State]
-HelpGroup = tuple[str, Sequence[tuple[str, str]]]  # a title, and lines of (keys, what they do)
+HelpGroup = tuple[str, Sequence[tuple[str, str]]]  # title, and lines of (keys, help text)
 
 LONGEST_TRAIL = 32  # units
-# What keys do while a picture fills the window; any other goes back.
+# Actions available while a picture is enlarged; any other key closes it.
 WHILE_ENLARGED = ("zoom", "follow", "screenshot", "record")
-FAST = 5  # cells or layers of a fast move, DVT's caffevis_fast_move_dist
+FAST = 5  # cells or layers per fast move, DVT's caffevis_fast_move_dist
 
-# What `b` steps through: backward modes, each with the style that most people want to see.
+# The combinations that `b` cycles through: backward modes with their most useful styles.
 COMMON: tuple[tuple[Back, str], ...] = (
     ("off", "raw"),
     ("gradient", "raw"),
@@ -73,18 +73,18 @@ COMMON: tuple[tuple[Back, str], ...] = (
 
 @dataclass(frozen=True)
 class Action:
-    """One thing that a key does.
+    """One action of the keyboard.
 
     Attributes
     ----------
     name
-        Unique; panes use it to offer the action to the mouse.
+        Unique; panes use it to make the action clickable.
     keys
-        Names of keys, see `deepvis_caffe.viewer.window.keys`.
+        Key names, see `deepvis_caffe.viewer.window.keys`.
     group, help
-        Its group in the list of keys, and its text there; actions with the same text share a line.
+        Group and text in the help; actions with the same text share a line.
     change
-        The change of the state; None where the session performs the action.
+        The state change; None if the session performs the action.
     """
 
     name: str
@@ -94,30 +94,45 @@ class Action:
     change: Change | None = None
 
 
+def why_unseen(name: str, state: State, scene: Scene) -> str:
+    """Why nobody sees what an action changes, and which key shows it; empty where it is seen."""
+    if name == "diff_style" and state.back == "off":
+        return "the style is that of the backward pass, which is off: press b"
+    if name == "order" and not state.shows_correlation:
+        return "the order is that of the correlation, which is not shown: press 1"
+    if name == "reach" and not state.shows_drivers:
+        return "what drives the unit is not shown: press 4"
+    if name == "climb" and not state.trail:
+        return "no unit was left to go back up to: press 4, and enter to go down"
+    if name == "boxes" and not scene.finds_boxes:
+        return "this net is not a detector: it finds no boxes"
+    return ""
+
+
 # -- selecting ---------------------------------------------------------------------------------
 
 
 def select_layer(state: State, scene: Scene, layer: int) -> State:
-    """Select a layer, or the nearest one, and keep the unit's number as far as possible."""
+    """Select a layer, clamped to the valid range, and keep the unit number if the layer has it."""
     layer = max(0, min(layer, len(scene.entries) - 1))
     unit = max(0, min(state.unit, scene.entries[layer].units - 1))
     return replace(state, layer=layer, unit=unit, scroll=None)
 
 
 def select_unit(state: State, scene: Scene, unit: int) -> State:
-    """Select a unit of the layer, or the nearest one."""
+    """Select a unit of the layer, clamped to the valid range."""
     return replace(state, unit=max(0, min(unit, scene.entries[state.layer].units - 1)))
 
 
 def follow(state: State, scene: Scene, ref: UnitRef) -> State:
-    """Go down to a unit that drives the selected one; `climb` goes back up."""
+    """Go down to a unit that drives the selected one and add the latter to the trail."""
     trail = (*state.trail, (state.layer, state.unit))[-LONGEST_TRAIL:]
     chosen = select_unit(select_layer(state, scene, ref[0]), scene, ref[1])
     return replace(chosen, trail=trail, cursor="units")
 
 
 def climb(state: State, scene: Scene, steps: int = 1) -> State:
-    """Go back up to the unit that was left `steps` units ago."""
+    """Go back up the trail by `steps` units."""
     if not 0 < steps <= len(state.trail):
         return state
     layer, unit = state.trail[-steps]
@@ -134,7 +149,7 @@ def walk(state: State, scene: Scene, steps: int) -> State:
 
 
 def _move(rows: int, columns: int, state: State, scene: Scene) -> State:
-    """Move the cursor: along the layers, down into the grid, and there from cell to cell."""
+    """Move the cursor along the layers, down into the grid, or from cell to cell."""
     if state.cursor == "layers":
         if rows:
             return replace(state, cursor="units") if rows > 0 else state
@@ -148,9 +163,9 @@ def _move(rows: int, columns: int, state: State, scene: Scene) -> State:
         )
     _, width = grid_shape(scene.entries[state.layer], state.aspect)
     unit = state.unit + columns + rows * width
-    if rows < 0 and unit < 0:  # over the upper edge
+    if rows < 0 and unit < 0:  # past the top edge
         return replace(state, cursor="layers", unit=state.unit % width)
-    if rows > 0:  # no further than to the last row
+    if rows > 0:  # stop at the last row
         rows_below = (scene.entries[state.layer].units - 1 - state.unit) // width
         unit = state.unit + min(rows, rows_below) * width
     return select_unit(state, scene, unit)
@@ -165,7 +180,7 @@ def _end_layer(last: bool, state: State, scene: Scene) -> State:
 
 
 def _reset(state: State, scene: Scene) -> State:
-    """The state at the start, except what belongs to the window and the input."""
+    """The initial state, except for settings of the window and the input."""
     return replace(
         State(),
         aspect=state.aspect,
@@ -188,7 +203,7 @@ def _common_back(state: State, scene: Scene) -> State:
 
 
 def set_back(state: State, back: Back) -> State:
-    """Set the backward mode; ``"off"`` also takes diffs out of the grid."""
+    """Set the backward mode; ``"off"`` also stops showing diffs in the grid."""
     return replace(state, back=back, show_back=state.show_back and back != "off")
 
 
@@ -198,13 +213,13 @@ def _next_back(state: State, scene: Scene) -> State:
 
 
 def _next_method(state: State, scene: Scene) -> State:
-    """Set the next of the other methods, shown in its own style."""
+    """Switch to the next of the other attribution methods, in its default style."""
     if not scene.methods:
         return state
     now = state.back in scene.methods
     following = scene.methods.index(state.back) + 1 if now else 0
     method = scene.methods[following % len(scene.methods)]
-    # It leaves no diffs in the layers.
+    # These methods produce no diffs to show in the grid.
     return replace(state, back=method, diff_style=METHODS[method].style, show_back=False)
 
 
@@ -218,7 +233,7 @@ def _freeze_source(state: State, scene: Scene) -> State:
 
 
 def _show_back(state: State, scene: Scene) -> State:
-    if state.correlation or state.drivers:  # back to whatever the grid showed before
+    if state.correlation or state.drivers:  # return to what the grid showed before
         return replace(state, correlation=False, drivers=False)
     if state.optimized or state.weights:
         return replace(state, optimized=False, weights=False)
@@ -227,12 +242,12 @@ def _show_back(state: State, scene: Scene) -> State:
 
 
 def zoom_to(state: State, zoom: Zoom, index: int = -1) -> State:
-    """Let a picture fill the window: one of several, or with -1 all of them."""
+    """Enlarge one of several pictures, or all of them if `index` is -1."""
     return replace(state, zoom=zoom, zoom_index=index)
 
 
 def next_zoom(state: State, zooms: Sequence[Zoom]) -> State:
-    """Enlarge the next of what there is, from the first; after the last nothing."""
+    """Enlarge the next of `zooms`, starting with the first; after the last, enlarge nothing."""
     now = zooms.index(state.zoom) + 1 if state.zoom in zooms else 0
     following: Zoom = "off" if state.zoom == zooms[-1] else zooms[now]
     return zoom_to(state, following)
@@ -281,7 +296,7 @@ def _next_order(state: State, scene: Scene) -> State:
 
 
 def _search(state: State, scene: Scene) -> State:
-    """Begin to search; `deepvis_caffe.viewer.state.search` takes the keys until it ends."""
+    """Open the search; `deepvis_caffe.viewer.state.search` handles keys until it is closed."""
     return replace(state, search="", match=0, help=False)
 
 
@@ -290,7 +305,7 @@ def _next_resize(state: State, scene: Scene) -> State:
 
 
 def _next_help(state: State, scene: Scene) -> State:
-    """Open the help, go to its next page, or close it."""
+    """Open the help, turn to its next page, or close it."""
     if state.help and state.help_page + 1 < state.help_pages:
         return replace(state, help_page=state.help_page + 1)
     return replace(state, help=not state.help, help_page=0)
@@ -303,15 +318,15 @@ ACTIONS = (
     Action("right", ("right", "l"), MOVING, "move the cursor", partial(_move, 0, 1)),
     Action("up", ("up", "i"), MOVING, "move the cursor", partial(_move, -1, 0)),
     Action("down", ("down", "k"), MOVING, "move the cursor", partial(_move, 1, 0)),
-    Action("fast_left", ("J", "<"), MOVING, f"move it by {FAST}", partial(_move, 0, -FAST)),
-    Action("fast_right", ("L", ">"), MOVING, f"move it by {FAST}", partial(_move, 0, FAST)),
-    Action("fast_up", ("I", "["), MOVING, f"move it by {FAST}", partial(_move, -FAST, 0)),
-    Action("fast_down", ("K", "]"), MOVING, f"move it by {FAST}", partial(_move, FAST, 0)),
+    Action("fast_left", ("J", "<"), MOVING, f"move in steps of {FAST}", partial(_move, 0, -FAST)),
+    Action("fast_right", ("L", ">"), MOVING, f"move in steps of {FAST}", partial(_move, 0, FAST)),
+    Action("fast_up", ("I", "["), MOVING, f"move in steps of {FAST}", partial(_move, -FAST, 0)),
+    Action("fast_down", ("K", "]"), MOVING, f"move in steps of {FAST}", partial(_move, FAST, 0)),
     Action("previous_layer", ("u", "U"), MOVING, "previous layer", partial(_step_layer, -1)),
     Action("next_layer", ("o", "O"), MOVING, "next layer", partial(_step_layer, 1)),
     Action("first_layer", ("home",), MOVING, "first, last layer", partial(_end_layer, False)),
     Action("last_layer", ("end",), MOVING, "first, last layer", partial(_end_layer, True)),
-    Action("search", ("/",), MOVING, "find a unit by its label or number", _search),
+    Action("search", ("/",), MOVING, "find a unit by label or number", _search),
     Action("reset", ("esc",), MOVING, "reset: first layer and unit, default settings", _reset),
     Action("common_back", ("b",), BACKWARD, "next common mode and style", _common_back),
     Action("back_mode", ("n",), BACKWARD, "next mode: off, gradient, deconv, guided", _next_back),
@@ -323,20 +338,18 @@ ACTIONS = (
         _next_method,
     ),
     Action("diff_style", ("m",), BACKWARD, f"next style: {', '.join(DIFF_STYLES)}", _next_style),
-    Action(
-        "freeze_source", ("d",), BACKWARD, "freeze the unit that it starts from", _freeze_source
-    ),
-    Action("show_back", ("a",), BACKWARD, "diffs in the grid, or activations", _show_back),
+    Action("freeze_source", ("d",), BACKWARD, "freeze the starting unit", _freeze_source),
+    Action("show_back", ("a",), BACKWARD, "show diffs in the grid", _show_back),
     Action("zoom", ("z",), GRID, "enlarge: unit, backward result, its images, input, off"),
-    Action("optimized", ("s",), GRID, "optimized images, or activations", _show_optimized),
-    Action("recipe", (".", "S"), GRID, "optimized images by the next recipe there is"),
-    Action("weights", ("6", "W"), GRID, "weights, or activations", _show_weights),
-    Action("correlation", ("1",), GRID, "correlation of the units", _show_correlation),
-    Action("order", ("2",), GRID, "its order: by similarity, or by number", _next_order),
-    Action("drivers", ("4",), GRID, "what drives the unit: units of layers below", _show_drivers),
-    Action("reach", ("-",), GRID, "these: of the stage below, or nearest", _next_reach),
-    Action("follow", ("enter",), GRID, "go down to what raises it most"),
-    Action("climb", ("backspace",), GRID, "back up to the unit before", climb),
+    Action("optimized", ("s",), GRID, "show optimized images", _show_optimized),
+    Action("recipe", (".", "S"), GRID, "optimized images: next recipe"),
+    Action("weights", ("6", "W"), GRID, "show weights", _show_weights),
+    Action("correlation", ("1",), GRID, "show correlation of units", _show_correlation),
+    Action("order", ("2",), GRID, "order by similarity or number", _next_order),
+    Action("drivers", ("4",), GRID, "show what drives the unit", _show_drivers),
+    Action("reach", ("-",), GRID, "drivers: in the stage below or nearest layers", _next_reach),
+    Action("follow", ("enter",), GRID, "go down to the unit that raises it most"),
+    Action("climb", ("backspace",), GRID, "go back up the trail", climb),
     Action(
         "gamma", ("t",), GRID, "brighten dark values (gamma)", partial(_cycle, "gamma", len(GAMMAS))
     ),
@@ -344,32 +357,40 @@ ACTIONS = (
         "individual",
         ("T", "y"),
         GRID,
-        "stretch each unit by its own range",
+        "scale each unit by its own range",
         partial(_cycle, "individual", len(INDIVIDUALS)),
     ),
     Action("colormap", ("g",), GRID, "next colormap", partial(_cycle, "colormap", len(COLORMAPS))),
-    Action("freeze", ("f",), INPUT, "freeze the input, or go on", partial(_toggle, "frozen")),
+    Action("freeze", ("f",), INPUT, "freeze or unfreeze the input", partial(_toggle, "frozen")),
     Action("next_image", ("e", "pgdn"), INPUT, "next image; in a video, skip ahead"),
     Action("previous_image", ("w", "pgup"), INPUT, "previous image; in a video, skip back"),
     Action("next_source", ("c",), INPUT, "next source: camera, files"),
     Action("previous_source", ("C", "v"), INPUT, "previous source"),
     Action(
-        "overlay", ("space",), INPUT, "the unit's map over the input", partial(_toggle, "overlay")
+        "overlay",
+        ("space",),
+        INPUT,
+        "overlay the unit's map",
+        partial(_toggle, "overlay"),
     ),
-    Action("boxes", ("3",), INPUT, "boxes that a detector finds", partial(_toggle, "boxes")),
-    Action("resize", ("0",), INPUT, "crop images or stretch them", _next_resize),
-    Action("labels", ("8",), WINDOW, "show classes", partial(_toggle, "labels")),
+    Action("boxes", ("3",), INPUT, "show or hide detection boxes", partial(_toggle, "boxes")),
+    Action("resize", ("0",), INPUT, "crop or stretch images", _next_resize),
+    Action("labels", ("8",), WINDOW, "show or hide the classes", partial(_toggle, "labels")),
     Action(
-        "unit_images", ("9",), WINDOW, "show the unit's images", partial(_toggle, "unit_images")
+        "unit_images",
+        ("9",),
+        WINDOW,
+        "show or hide the unit's images",
+        partial(_toggle, "unit_images"),
     ),
     Action(
         "synthesis",
         ("x",),
         WINDOW,
-        "optimize images of units without any",
+        "optimize missing images",
         partial(_toggle, "synthesis"),
     ),
-    Action("timing", ("5",), WINDOW, "show where the time goes", partial(_toggle, "timing")),
+    Action("timing", ("5",), WINDOW, "show timings", partial(_toggle, "timing")),
     Action("screenshot", ("p",), WINDOW, "save a screenshot"),
     Action("record", ("r",), WINDOW, "start or stop recording a video"),
     Action("help", ("h", "?"), WINDOW, "this list", _next_help),
@@ -378,12 +399,12 @@ ACTIONS = (
 
 
 def by_key(actions: Iterable[Action]) -> dict[str, Action]:
-    """Actions by key.
+    """Map keys to actions.
 
     Raises
     ------
     ValueError
-        Two actions have the same key.
+        Two actions share a key.
     """
     table: dict[str, Action] = {}
     for action in actions:
@@ -398,19 +419,19 @@ BY_KEY = by_key(ACTIONS)
 BY_NAME = {action.name: action for action in ACTIONS}
 
 
-# What is wanted often has a button where there are buttons, with this text.
+# Captions of the buttons that front ends with buttons show for the most common actions.
 BUTTONS = {
     **{"previous_layer": "‹ layer", "next_layer": "layer ›", "search": "Find"},
     **{"common_back": "Backward", "method": "Attribution", "diff_style": "Style"},
     **{"zoom": "Enlarge", "optimized": "Optimized", "weights": "Weights", "drivers": "Drivers"},
     **{"correlation": "Correlation", "gamma": "Brighter", "freeze": "Freeze"},
     **{"previous_image": "‹ image", "next_image": "image ›", "next_source": "Source"},
-    **{"overlay": "Overlay", "screenshot": "Picture", "record": "Record", "help": "Keys"},
+    **{"overlay": "Overlay", "screenshot": "Screenshot", "record": "Record", "help": "Keys"},
 }
 
 
 def button_table() -> list[tuple[str, list[tuple[str, str, str]]]]:
-    """The buttons: groups in order, each with its lines of (key, text, what it does)."""
+    """The buttons by group, in order: lines of (key, caption, help text)."""
     groups: dict[str, list[tuple[str, str, str]]] = {}
     for name, text in BUTTONS.items():
         action = BY_NAME[name]
@@ -419,10 +440,10 @@ def button_table() -> list[tuple[str, list[tuple[str, str, str]]]]:
 
 
 def help_table() -> list[HelpGroup]:
-    """The list of keys: groups in order, each with its lines of (keys, what they do).
+    """The keys by group, in order: lines of (keys, help text).
 
-    Actions with the same text share a line, and their second keys (j l i k beside the arrows) share
-    the next one.
+    Actions with the same text share a line, and their alternative keys (j l i k for the arrows)
+    share the next one.
     """
     groups: dict[str, dict[str, list[tuple[str, ...]]]] = {}
     for action in ACTIONS:

@@ -1,4 +1,4 @@
-"""What can be looked at in a net: ``net -> (Entry, ...)``, its blobs in their order."""
+"""The catalogue of a net's blobs that can be shown, in net order: ``net -> (Entry, ...)``."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ NOT_SHOWN = ("Input", "DummyData", "Split")
 
 @dataclass(frozen=True)
 class Entry:
-    """One item of the list of layers. A blob is one entry, however many layers write it in place.
+    """One entry of the list of layers: a blob, however many layers write it in place.
 
     Attributes
     ----------
     name
         Name of the blob.
     layer
-        The name from which a backward pass or an ascent starts: that of the layer that writes the
-        blob first; or the blob's, if that layer has several tops.
+        The name that a backward pass or an ascent starts from: that of the layer that writes the
+        blob first, or the blob's if that layer has several tops.
     type
         Type of that layer.
     shape
-        Shape of the blob for one image, as the engine has it: (1, C, H, W), (1, C), ...
+        Shape of the blob for one image, as in the engine: (1, C, H, W), (1, C), ...
     units
         Number of channels: the second axis, or the only one.
     map_size
-        (height, width) in which one unit is shown; (1, 1) where it is a number.
+        (height, width) at which one unit is shown; (1, 1) if it is a single number.
     classes
         Whether the units can be the net's classes.
     scores
-        Of a Softmax, the name of the blob that it reads: the score of each class by itself, where
-        a probability depends on all scores. Empty for all others.
+        For a Softmax, the name of its bottom, which holds the logits: a probability depends on the
+        logits of all classes. Empty for all other layers.
     """
 
     name: str
@@ -57,26 +57,27 @@ class Entry:
 
     @property
     def is_vector(self) -> bool:
-        """Whether each unit is one number."""
+        """Whether each unit is a single number."""
         return self.map_size == (1, 1)
 
 
 @dataclass(frozen=True)
 class Opaque:
-    """A blob that is in the net and cannot be looked at.
+    """A blob of the net that cannot be shown.
 
-    A layer cannot run, or has no row of units for each image, as behind the boxes of a detector.
+    Either its layer cannot run, or the blob has no row of units per image, as after a detector's
+    boxes.
 
     Attributes
     ----------
     name, type
-        Of the blob, and of the layer that writes it.
+        The blob's name, and the type of the layer that writes it.
     why
-        Why it cannot, in words.
+        The reason, as a sentence.
     before
-        Index of the entry that comes after it in the net.
+        Index of the entry that follows it in the net.
     short
-        What is wrong, in two words.
+        The reason in two words.
     """
 
     name: str
@@ -87,12 +88,12 @@ class Opaque:
 
 
 def catalogue(net: Net, shapes: Mapping[Value, Shape] | None = None) -> tuple[Entry, ...]:
-    """Every blob of a net but its inputs, as far as it runs, in order of first writing.
+    """Every blob of a net that can be computed, except its inputs, in order of first writing.
 
     Parameters
     ----------
     shapes
-        `one_image_shapes` of the net, if the caller has them.
+        `one_image_shapes` of the net, if already known.
 
     Raises
     ------
@@ -113,7 +114,7 @@ def catalogue(net: Net, shapes: Mapping[Value, Shape] | None = None) -> tuple[En
         units, map_size = layout_of(shape)
         name = graph.value_name(final) or final.blob
         layer = writer.name if len(writer.tops) == 1 else final.blob
-        if final != graph.blobs[final.blob]:  # what works on it in place cannot run
+        if final != graph.blobs[final.blob]:  # a later in-place layer cannot run
             layer = graph.start_name(final) or layer
         classes = final in net.class_values
         read = writer.bottoms[0] if writer.type == "Softmax" else None
@@ -125,14 +126,14 @@ def catalogue(net: Net, shapes: Mapping[Value, Shape] | None = None) -> tuple[En
 
 
 def _of_one_image(shape: Shape) -> bool:
-    """Whether a blob's rows are images: it has one for one image."""
+    """Whether a blob's rows are images, that is, one image makes one row."""
     return len(shape) < 2 or shape[0] == 1
 
 
 def opaque_blobs(
     net: Net, entries: tuple[Entry, ...], shapes: Mapping[Value, Shape] | None = None
 ) -> tuple[Opaque, ...]:
-    """The blobs of a net that cannot be looked at, in order of first writing; see `catalogue`."""
+    """The blobs of a net that cannot be shown, in order of first writing; see `catalogue`."""
     graph = net.model.graph
     shapes = one_image_shapes(net) if shapes is None else shapes
     skipped = without_units(graph)
@@ -148,28 +149,28 @@ def opaque_blobs(
         elif writer.type not in NOT_SHOWN and (why := skipped.get(Value(blob), "")):
             found.append(Opaque(blob, writer.type, why, before, "no units"))
         elif writer.type not in NOT_SHOWN and not _of_one_image(shape):
-            why = f"it has shape {shape} for one image, so its rows are no images"
+            why = f"it has shape {shape} for one image, so its rows are not images"
             found.append(Opaque(blob, writer.type, why, before, "no units"))
     return tuple(found)
 
 
 def entry_of(entries: tuple[Entry, ...], layer: str) -> int | None:
-    """The index of the entry with the units that a layer of that name makes; None without one."""
+    """The index of the entry whose units the named layer computes; None if there is none."""
     found = (at for at, one in enumerate(entries) if layer in (one.layer, one.name))
     return next(found, None)
 
 
 def last_values(net: Net) -> tuple[Value, ...]:
-    """The last value of every blob that layers that run write, in order of first writing."""
+    """The last computable value of every blob, in order of first writing."""
     last = {top.blob: top for layer in net.opaque.running for top in layer.tops}
     return tuple(last.values())
 
 
 def layout_of(shape: Shape) -> tuple[int, tuple[int, int]]:
-    """The number of units of a blob of this shape, and the (height, width) of one on the screen.
+    """The number of units of a blob, and the (height, width) at which one is shown.
 
-    Axis 0 counts images and axis 1 units; a single axis counts units. Rows and columns follow; the
-    slices of any axis before those are laid side by side.
+    Axis 0 counts images and axis 1 units; a single axis counts units. The last two axes are rows
+    and columns; slices of any axes between are laid side by side.
     """
     if len(shape) < 2:
         return math.prod(shape), (1, 1)
@@ -182,7 +183,7 @@ def layout_of(shape: Shape) -> tuple[int, tuple[int, int]]:
 
 
 def as_maps(values: Floats) -> Floats:
-    """A blob of one image as (units, height, width), by the rule of :func:`layout_of`."""
+    """Reshape a blob of one image to (units, height, width), as in :func:`layout_of`."""
     units, (height, width) = layout_of(values.shape)
     if values.ndim > 4:  # (1, C, ..., H, W): slices side by side
         slices = values.reshape(units, -1, *values.shape[-2:])
@@ -191,14 +192,14 @@ def as_maps(values: Floats) -> Floats:
 
 
 def unit_label(labels: Labels, entry: Entry, unit: int) -> str | None:
-    """The label of a unit, if the labels are for its layer; else None."""
+    """The label of a unit; None if the labels are not those of its layer."""
     return label_of(labels, unit, entry.units) if entry.classes else None
 
 
 def one_image_shapes(net: Net) -> Mapping[Value, Shape]:
     """The shape of every value for one image.
 
-    If only the engine knows the shape of some layer, the net runs once.
+    The net runs once if only the engine knows the shape of some layer.
     """
     known = dict(net.model.shapes_for(1)[0])
     unknown = {

@@ -1,7 +1,7 @@
-"""What the mouse does: one table of actions, each with its help and its change of the state.
+"""The table of mouse actions, each with its help text and state change.
 
-A click acts on the `Hit` under the mouse, by its kind; the wheel acts on a pane. What is not in the
-table does nothing.
+A click acts on the `Hit` under the mouse, depending on its kind; the wheel acts on a pane. Anything
+not in the table is ignored.
 """
 
 from __future__ import annotations
@@ -50,25 +50,27 @@ HitKind = Literal[
 
 @dataclass(frozen=True)
 class Hit:
-    """What lies at a pixel of a pane.
+    """The result of a hit test: what lies at a pixel of a pane.
 
     Attributes
     ----------
     kind
-        ``"layer"`` and ``"unit"`` select the one numbered `index`, ``"class"`` that unit of the
-        layer named `value`; ``"driver"`` goes there from the unit that it drives, and ``"step"``
-        back to the unit that was left `index` units ago; ``"pair"`` is the units `index` and
-        `value` of the layer; ``"picture"`` is number `index` of what `State.zoom` calls `value`,
-        and ``"zoomed"`` what fills the window; ``"back"`` and
-        ``"style"`` set the backward pass's mode and view to `value`; ``"command"`` is the action
-        named `value`; ``"match"`` is the unit number `index` among those found, -1 ends the search;
-        ``"top"`` makes the top image numbered `index` the input; ``"nothing"`` can
-        only be pointed at.
-        What a click on each does is in `deepvis_caffe.viewer.state.mouse`.
+        ``"layer"``, ``"unit"``: the layer or unit numbered `index`.
+        ``"class"``: unit `index` of the layer named `value`.
+        ``"driver"``: unit `index` of the layer named `value`, which drives the selected unit.
+        ``"step"``: the unit `index` steps up the trail.
+        ``"pair"``: the units `index` and `value` of the layer.
+        ``"picture"``: picture `index` of the kind that `State.zoom` calls `value`.
+        ``"zoomed"``: the enlarged picture.
+        ``"back"``, ``"style"``: the backward mode or style named `value`.
+        ``"command"``: the action named `value`.
+        ``"match"``: search result `index`; -1 is beside the results.
+        ``"top"``: the chip that makes top image `index` the input.
+        ``"nothing"``: has a tip only.
     index, value
         See `kind`.
     tip
-        The text of the tip beside the mouse: unit, label and activation; may be empty.
+        The tooltip: unit, label and activation; may be empty.
     """
 
     kind: HitKind
@@ -84,14 +86,14 @@ class MouseAction:
     Attributes
     ----------
     kind
-        ``"click"``, ``"wheel"``, or ``"move"``, which only points.
+        ``"click"``, ``"wheel"``, or ``"move"``, which only shows tooltips.
     on
-        A click's kind of `Hit`, the wheel's pane.
+        The kind of `Hit` that is clicked, or the pane under the wheel.
     help
-        Its text in the help: what it acts on, and what it does.
+        Help text: the target, and the effect.
     change
-        ``(state, scene, hit) -> state`` of a click, ``(state, scene, steps, first row) -> state``
-        of the wheel; None for pointing.
+        ``(state, scene, hit) -> state`` for a click, ``(state, scene, steps, first row) -> state``
+        for the wheel; None for a move.
     """
 
     kind: MouseKind
@@ -101,23 +103,23 @@ class MouseAction:
 
 
 def click(state: State, scene: Scene, hit: Hit | None) -> State:
-    """Perform a click on what was hit."""
+    """Apply a click on a hit."""
     return _do("click", hit.kind, state, scene, hit) if hit is not None else state
 
 
 def wheel(state: State, scene: Scene, pane: str, steps: int, first_row: int = 0) -> State:
-    """Turn the wheel over a pane by `steps` notches, downward where positive.
+    """Turn the wheel over a pane by `steps` notches; positive is down.
 
     Parameters
     ----------
     first_row
-        The row that is on top in the list of layers now.
+        The first visible row in the list of layers.
     """
     return _do("wheel", pane, state, scene, steps, first_row)
 
 
 def mouse_help() -> HelpGroup:
-    """The help on the mouse: its title, and lines of (gesture, what it does)."""
+    """The mouse section of the help: its title, and lines of (gesture, help text)."""
     words = {"click": "click", "wheel": "wheel", "move": "point"}
     return TITLE, [(words[action.kind], action.help) for action in MOUSE_ACTIONS]
 
@@ -146,16 +148,16 @@ def _click_zoomed(state: State, scene: Scene, hit: Hit) -> State:
 
 
 def _click_pair(state: State, scene: Scene, hit: Hit) -> State:
-    """Select its row; in the row that is selected already, its column."""
+    """Select the unit of the row, or that of the column if the row is selected already."""
     unit = hit.index if hit.index != state.unit else int(hit.value)
     return replace(select_unit(state, scene, unit), cursor="units")
 
 
 def _click_class(state: State, scene: Scene, hit: Hit) -> State:
-    """Select the class, by its score where the blob is a Softmax's probabilities.
+    """Select the class, by its logit if the blob holds a Softmax's probabilities.
 
-    What raises a score raises the class. A probability's gradient is near 0 where the net is sure,
-    and otherwise about whatever competes with the class.
+    What raises a logit is evidence for the class. The gradient of a probability is near 0 if the
+    net is confident, and otherwise dominated by competing classes.
     """
     places = {one.name: at for at, one in enumerate(scene.entries)}
     layer = places[hit.value]
@@ -183,7 +185,7 @@ def _click_style(state: State, scene: Scene, hit: Hit) -> State:
 
 
 def _click_top(state: State, scene: Scene, hit: Hit) -> State:
-    """The session makes that image the input; the unit stays selected."""
+    """Close the enlarged picture; the session makes the image the input."""
     return replace(zoom_to(state, "off"), cursor="units")
 
 
@@ -213,13 +215,13 @@ MOUSE_ACTIONS = (
     MouseAction("click", "picture", "a picture: enlarge it", _click_picture),
     MouseAction("click", "zoomed", "an enlarged picture: back", _click_zoomed),
     MouseAction("click", "pair", "a pair of units: select its row; again: its column", _click_pair),
-    MouseAction("click", "class", "a class: select its score", _click_class),
+    MouseAction("click", "class", "a class: select its logit", _click_class),
     MouseAction("click", "driver", "a unit that drives this one: go down to it", _click_driver),
-    MouseAction("click", "step", "a unit on the way: back up to it", _click_step),
+    MouseAction("click", "step", "a unit of the trail: go back up to it", _click_step),
     MouseAction("click", "back", "a backward mode: set it", _click_back),
     MouseAction("click", "style", "a backward style: set it", _click_style),
     MouseAction("click", "top", "below a top image: make it the input", _click_top),
-    MouseAction("click", "match", "a unit that was found: select it", _click_match),
+    MouseAction("click", "match", "a search result: select it", _click_match),
     MouseAction("click", "command", "h for help: open or close this list", _click_command),
     MouseAction("wheel", "layers", "over the layers: scroll them", _turn_layers),
     MouseAction("wheel", "grid", "over the units: next row, previous row", _turn_grid),

@@ -1,4 +1,4 @@
-"""What is asked of the net for each frame, and what it answers: `Frame`, `Request`, `Result`."""
+"""What the worker exchanges with the session: `Frame`, `Request` and `Result`."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ class Frame:
     Attributes
     ----------
     picture
-        Of any size: (H, W, 3), RGB, uint8; or as `Preprocessor` takes it for another net.
+        (H, W, 3), RGB, uint8, of any size; or, if the net's input is not RGB, what its
+        `Preprocessor` takes.
     number
-        Unique among the frames of one viewer; grows.
+        Unique within one viewer and increasing.
     name
-        What it is, to be shown: ``"camera 0"``, ``"cat.jpg"``, ``"clip.mp4 0:12"``.
+        Display name: ``"camera 0"``, ``"cat.jpg"``, ``"clip.mp4 0:12"``.
     live
-        Whether the source gives frames by itself, as a camera does.
+        Whether the source delivers frames on its own, as a camera does.
     """
 
     picture: NDArray[Any] = field(repr=False)
@@ -40,30 +41,30 @@ class Frame:
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be computed for each frame: just what the screen shows.
+    """What to compute for each frame: just what the screen shows.
 
     Attributes
     ----------
     layer
         Index of the layer whose activations are shown.
     scores
-        Whether the classes' probabilities are wanted.
+        Whether to return the class probabilities.
     boxes
-        Whether the boxes that a detector finds are wanted.
+        Whether to return a detector's boxes.
     back
-        Mode of the backward pass, or another method of attribution.
+        Backward mode or other attribution method.
     source
-        The unit that it starts from, with all its activations; None where there is no pass.
+        The unit to attribute, seeded with its whole feature map; None without attribution.
     still
-        Whether a frame of a live source stays for long enough for a method of many passes.
+        Whether the input is frozen for a method that takes many passes.
     diffs
-        Whether the diff of `layer` is wanted, too, beside that of the input.
+        Whether to return the diff of `layer`, too, besides that of the input.
     drivers
-        The unit whose drivers are wanted, a unit of `layer`; None where they are not shown.
+        The unit of `layer` whose drivers to return; None if they are not shown.
     reach
-        Where those are looked for.
+        Where to search for drivers.
     weights
-        Whether the weights of the units of `layer` are wanted.
+        Whether to return the weights of the units of `layer`.
     resize
         ``"crop"`` or ``"stretch"``.
     """
@@ -82,7 +83,7 @@ class Request:
 
 
 def request_of(state: State, scene: Scene) -> Request:
-    """What has to be computed for a state."""
+    """What to compute for a state."""
     back = state.back != "off"
     many = back and METHODS[state.back].many_passes
     return Request(
@@ -108,11 +109,11 @@ class UnitDrivers:
     ----------
     raising, lowering
         The units that raise it most and lower it most, strongest first, each with its place in the
-        catalogue; None for what is not there, as the image's own channels.
+        catalogue; None for what the catalogue lacks, such as the image's own channels.
     raised, lowered
-        The sums over all units that do, also those that are not listed, as shares of the score.
+        The sums over all units that raise or lower it, listed or not, as shares of the score.
     why_not
-        Why nothing is known of it.
+        Why its drivers cannot be determined.
     """
 
     raising: tuple[tuple[Driver, UnitRef | None], ...] = ()
@@ -123,7 +124,7 @@ class UnitDrivers:
 
     @property
     def refs(self) -> tuple[UnitRef, ...]:
-        """Those that are in the catalogue."""
+        """The drivers that are in the catalogue."""
         every = (*self.raising, *self.lowering)
         return tuple(ref for _, ref in every if ref is not None)
 
@@ -141,27 +142,26 @@ class Result:
     maps
         (units, height, width), activations of the layer.
     diffs
-        Likewise, diffs of the layer; None if not requested.
+        Diffs of the layer, same shape; None if not requested.
     back
-        The attribution map: (C, H, W) in the net's channel order, or (H, W); None where there is
-        none.
+        The attribution map: (C, H, W) in the net's channel order, or (H, W); None if there is none.
     why_no_back
-        Why not, where one was requested; empty where it is still to come.
+        Why there is none although it was requested; empty if it is still pending.
     later
-        Whether it is still to come: by a method of many passes, in another result.
+        Whether the map is still pending: a method with many passes delivers it in a later result.
     drivers
         What drives the requested unit; None if not requested.
     weights
         The weights of the layer's units; None if not requested.
     scores
-        (classes,); None if they were not requested, or the net has none.
+        (classes,); None if not requested, or if the net has none.
     boxes
-        What a detector found, each box with its name, lowest scores first; empty if they were not
-        requested, or the net is no detector.
+        A detector's boxes, each with its name, lowest score first; empty if not requested, or if
+        the net is not a detector.
     seconds
-        Time that everything took.
+        Total computing time.
     number
-        Unique among the results; grows.
+        Unique among the results and increasing.
     """
 
     frame: Frame

@@ -1,4 +1,4 @@
-"""Search for a unit: what is typed, and the units whose label or number it is part of."""
+"""The search for a unit by part of its label, or by its number."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from deepvis_caffe.viewer.state.actions import select_layer, select_unit
 from deepvis_caffe.viewer.state.catalogue import unit_label
 from deepvis_caffe.viewer.state.state import Scene, State, UnitRef
 
-MOST = 12  # matches that are listed
+MOST = 12  # matches listed
 LONGEST = 60  # characters of a query
 NOTHING_LABELLED = "this net has no labels: type a unit's number"
 
 
 @dataclass(frozen=True)
 class Match:
-    """A unit that was found.
+    """A matching unit.
 
     Attributes
     ----------
     ref
         Its layer and its number.
     name
-        The layer's name, the unit's number and its whole label.
+        The layer's name, the unit's number and its full label.
     """
 
     ref: UnitRef
@@ -33,12 +33,13 @@ class Match:
 
 
 def matches(state: State, scene: Scene) -> tuple[Match, ...]:
-    """The units that are searched for, best match first.
+    """The units that match the query, best match first.
 
-    These are the unit of the selected layer with that number, and the units whose label has every
-    word that was typed: first where that is one of the unit's names, then where it is a word, where
-    the label begins so, where a word does, and where it is inside of one. Labels are those of the
-    selected layer, or else of the last layer that has some.
+    A number matches that unit of the selected layer, which comes first. Words match the units whose
+    label contains all of them. These are ranked by where the whole query occurs: as one of the
+    label's comma-separated names, as whole words, at the start of the label, at the start of a
+    word, or anywhere else. The labels are those of the selected layer, or else of the last labelled
+    layer.
     """
     query = _plain(state.search or "")
     found: list[tuple[int, UnitRef]] = []
@@ -55,7 +56,7 @@ def matches(state: State, scene: Scene) -> tuple[Match, ...]:
 
 
 def labelled_layer(state: State, scene: Scene) -> int | None:
-    """The layer whose labels are searched; None where no layer has some."""
+    """The layer whose labels are searched; None if no layer has labels."""
     labelled = [
         index
         for index, entry in enumerate(scene.entries)
@@ -68,7 +69,7 @@ def labelled_layer(state: State, scene: Scene) -> int | None:
 
 
 def type_key(state: State, scene: Scene, key: str) -> State:
-    """Press a key while a unit is searched for."""
+    """Handle a key while the search is open."""
     query = state.search or ""
     if key == "esc" or (key == "backspace" and not query):
         return replace(state, search=None)
@@ -87,7 +88,7 @@ def type_key(state: State, scene: Scene, key: str) -> State:
 
 
 def choose(state: State, scene: Scene, index: int) -> State:
-    """Select the match of that number, which ends the search; -1 only ends it."""
+    """Select a match by its index and close the search; -1 only closes it."""
     found = matches(state, scene)
     state = replace(state, search=None, match=0)
     if not 0 <= index < len(found):
@@ -98,7 +99,7 @@ def choose(state: State, scene: Scene, index: int) -> State:
 
 
 def _rank(label: str, query: str) -> int | None:
-    """How well a label fits, 0 is best; None where it does not."""
+    """The rank of a match, 0 is best; None if the label does not match."""
     if not all(word in label for word in query.split()):
         return None
     words = " ".join(["", *re.split(r"\W+", label), ""])
@@ -114,11 +115,12 @@ def _rank(label: str, query: str) -> int | None:
 
 def _name(scene: Scene, ref: UnitRef) -> str:
     entry = scene.entries[ref[0]]
-    return f"{entry.name} {ref[1]}   {unit_label(scene.labels, entry, ref[1]) or ''}".rstrip()
+    label = unit_label(scene.labels, entry, ref[1])
+    return f"{entry.name} {ref[1]}" + (f"   {label}" if label and label != str(ref[1]) else "")
 
 
 @lru_cache(maxsize=1 << 16)
 def _plain(text: str) -> str:
-    """Small letters without accents."""
+    """The text in lower case, without accents."""
     parts = unicodedata.normalize("NFKD", text.strip().casefold())
     return "".join(one for one in parts if not unicodedata.combining(one))

@@ -1,7 +1,7 @@
-"""What the viewer is set to: frozen values, without a window or a net.
+"""The viewer's state: frozen values that know of no window or net.
 
-Actions turn one state into another (`deepvis_caffe.viewer.state.actions`), panes draw it, and the
-threads are asked for what it shows.
+Actions derive one state from another (`deepvis_caffe.viewer.state.actions`), panes draw it, and
+the requests to the threads are derived from it.
 """
 
 from __future__ import annotations
@@ -21,84 +21,82 @@ Back = str  # one of `BACKS` or of `OTHER_METHODS`
 Zoom = Literal["off", "unit", "back", "optimized", "top", "deconv", "input"]
 
 BACKS: tuple[Back, ...] = ("off", "gradient", "deconv", "guided")
-# The methods of attribution beside the backward modes, which are methods, too.
+# The attribution methods other than the backward modes.
 OTHER_METHODS = tuple(name for name in METHODS if name not in BACKS)
 DIFF_STYLES = ("raw", "gray", "norm", "blur", "positive", "signed", "heat")
-# Steps of the Deep Visualization Toolbox's two boosts: an exponent, and how far the range of each
-# channel replaces that of the layer. Its first ones, 1 and 0, leave most of a first layer black.
+# The Deep Visualization Toolbox's two boosts: an exponent, and how far each channel's own range
+# replaces the layer's. The toolbox starts at 1 and 0, which leaves most of a first layer black.
 GAMMAS = (0.7, 0.5, 0.3, 1.0)
 INDIVIDUALS = (0.5, 0.8, 1.0, 0.0)
-PAGE_UNITS = 4096  # more cells are too small to see: a larger layer is shown page by page
+PAGE_UNITS = 4096  # more cells would be too small to see: larger layers are split into pages
 COLORMAPS = ("gray", "inferno", "viridis", "magma", "cividis")
 
-UnitRef = tuple[int, int]  # index of a layer in the catalogue, and a unit of it
+UnitRef = tuple[int, int]  # (index of a layer in the catalogue, unit)
 
 
 @dataclass(frozen=True)
 class State:
-    """What the viewer is set to.
+    """Everything the user can set or select.
 
     Attributes
     ----------
     layer, unit
         The selection: an index into the catalogue, and a unit of that layer.
     cursor
-        What the arrow keys move in: the list of layers, or the grid of units.
+        Where the arrow keys move: in the list of layers, or in the grid of units.
     back, diff_style
-        Mode of the backward pass, or another method of attribution; and the style in which its
-        result at the input is shown.
+        Backward mode or other attribution method, and the style in which its saliency map is shown.
     source
-        The unit that the backward pass starts from, where it is frozen; None follows the selection.
+        The unit that the backward pass starts from, if it is frozen; None follows the selection.
     show_back
         Whether the grid shows diffs instead of activations.
     optimized
         Whether the grid shows each unit's optimized image instead.
     recipe
-        The recipe whose optimized images are shown of units that have some of several; empty shows
-        the best there is of each.
+        The preferred recipe for units with optimized images of several recipes; empty shows the
+        best available for each unit.
     weights
         Whether the grid shows each unit's weights instead.
     correlation
-        Whether it shows the correlation of the layer's units, whatever else it is set to.
+        Whether the grid shows the correlation of the layer's units, which overrides the above.
     drivers
-        Whether it shows what drives the selected unit, whatever else it is set to.
+        Whether the grid shows what drives the selected unit, which overrides the above.
     reach
-        Where that is looked for: in the stage below, or in the nearest layers.
+        Where drivers are searched: in the stage below, or in the nearest layers.
     trail
-        The units that were left for one that drives them, the last one last.
+        The units passed on the way down from driven to driving units, oldest first.
     by_number
-        Whether the units of the correlation are in order of their numbers, not of their similarity.
+        Whether the correlation matrix is ordered by unit number instead of similarity.
     order
-        The order by similarity of the selected layer, which the arrow keys follow; empty is by
+        The selected layer's order by similarity, which the arrow keys follow; empty means by
         number.
     zoom, zoom_index
-        What fills the window: the selected unit, the backward result, the input, or the unit's
-        optimized images, top images or their deconv; and which one of these, -1 for all.
+        What is enlarged to the whole window: the selected unit, the backward result, the input, or
+        the unit's optimized images, top images or their deconv; and which of these, -1 for all.
     gamma, individual, colormap
         Indices into `GAMMAS`, `INDIVIDUALS` and `COLORMAPS`.
     labels, unit_images
         Whether class probabilities and the selected unit's images are shown.
     boxes
-        Whether the boxes that a detector finds are drawn on the input.
+        Whether a detector's boxes are drawn on the input.
     synthesis
-        Whether a unit without optimized images gets some while the viewer is idle.
+        Whether missing optimized images are made while the viewer is idle.
     frozen
         Whether the input is frozen.
     resize
-        How a picture is brought to the input's size: ``"crop"`` or ``"stretch"``.
+        How a picture is fitted to the net's input: ``"crop"`` or ``"stretch"``.
     overlay
-        Whether the selected unit's map lies over the input.
+        Whether the selected unit's map is overlaid on the input.
     search, match
-        What was typed to find a unit, None where none is searched for; and which of the matches is
-        marked.
+        The search query, None while the search is closed; and the index of the highlighted match.
     help, help_page
-        Whether the list of keys lies over everything, and which page of it.
+        Whether the help is open, and at which page.
     help_pages
-        How many pages that has in the window.
+        How many pages the help has at the current window size.
     timing
-        Whether the status line shows where the time goes.
+        Whether the status line shows timings.
     aspect
-        Width divided by height of the room for the grid; it decides the grid's columns.
+        Width divided by height of the grid's area; it determines the number of columns.
     scroll
         How many rows the list of layers is scrolled; None keeps the selection in view.
     """
@@ -142,38 +140,38 @@ class State:
 
     @property
     def shows_correlation(self) -> bool:
-        """Whether the grid's pane shows the correlation now, and nothing enlarged."""
+        """Whether the correlation is visible, not hidden by an enlarged picture."""
         return self.correlation and self.zoom == "off"
 
     @property
     def shows_drivers(self) -> bool:
-        """Whether the grid's pane shows what drives the unit now, and nothing enlarged."""
+        """Whether the drivers are visible, not hidden by an enlarged picture."""
         return self.drivers and self.zoom == "off"
 
     @property
     def sends_diffs(self) -> bool:
-        """Whether a backward pass is set, which leaves diffs in every layer below its source."""
+        """Whether a backward mode is set, which yields diffs in every layer below its source."""
         return self.back in BACKS[1:]
 
     @property
     def shows_heat(self) -> bool:
-        """Whether the style of the diff is the one that lies over the input, as a heat map."""
+        """Whether the saliency map is shown as a heat map over the input."""
         return self.diff_style == "heat"
 
     @property
     def back_source(self) -> UnitRef:
-        """The unit that a backward pass starts from."""
+        """The unit that the backward pass starts from."""
         return self.source or (self.layer, self.unit)
 
 
 @dataclass(frozen=True)
 class Scene:
-    """The net that is looked at: fixed while the viewer runs.
+    """The net on display; it does not change while the viewer runs.
 
     Attributes
     ----------
     entries
-        The catalogue, at least one.
+        The catalogue, with at least one entry.
     labels
         Class labels, in the net's order; may be empty.
     model
@@ -183,15 +181,17 @@ class Scene:
     input_size
         (height, width) of the net's image input.
     box_score
-        A box that a detector finds is shown if it scores higher.
+        A detector's box is shown if its score is higher.
+    finds_boxes
+        Whether the net is a detector.
     opaque
-        The blobs that cannot be looked at; they are shown in gray among the layers.
+        The blobs that cannot be shown; they are grayed out in the list of layers.
     methods
         Those of `OTHER_METHODS` that the engine can run.
     left_out
-        Which it cannot, and why; empty where it can run all.
+        Which it cannot run, and why; empty if it can run all.
     layer_names
-        By the name of an entry what the list of layers calls it instead.
+        Display names in the list of layers, by entry name.
     """
 
     entries: tuple[Entry, ...]
@@ -200,6 +200,7 @@ class Scene:
     engine: str = ""
     input_size: tuple[int, int] = (1, 1)
     box_score: float = 0.3
+    finds_boxes: bool = False
     opaque: tuple[Opaque, ...] = ()
     methods: tuple[str, ...] = OTHER_METHODS
     left_out: str = ""
@@ -207,7 +208,7 @@ class Scene:
 
 
 def visible_units(entry: Entry, state: State) -> range:
-    """The units whose cells the grid shows: all, or the page of the selected unit."""
+    """The units in the grid: all of the layer, or the page with the selected unit."""
     rows, columns = grid_shape(entry, state.aspect)
     page = rows * columns
     first = min(state.unit, max(entry.units - 1, 0)) // page * page
@@ -215,14 +216,14 @@ def visible_units(entry: Entry, state: State) -> range:
 
 
 def grid_shape(entry: Entry, aspect: float) -> tuple[int, int]:
-    """(rows, columns) of a layer's grid in a room `aspect` times as wide as high.
+    """(rows, columns) of a layer's grid in an area `aspect` times as wide as high.
 
     They make the cells, which have the shape of the layer's maps, as large as possible. For a layer
-    with more than `PAGE_UNITS` units this is the shape of a page.
+    with more than `PAGE_UNITS` units this is the shape of one page.
     """
     height, width = (max(size, 1) for size in entry.map_size)
     if entry.is_vector or min(height, width) * 8 < max(height, width):
-        height = width = 1  # a number, or a line of them, is a square
+        height = width = 1  # numbers and very elongated maps get square cells
     count = min(max(entry.units, 1), PAGE_UNITS)
     ideal = math.sqrt(count * aspect * height / width)
 

@@ -1,4 +1,4 @@
-"""What is known of units beside their activations: pictures, statistics, and related units."""
+"""What is known of units besides their activations: pictures, statistics and related units."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from deepvis_caffe.viewer.state.state import UnitRef
 
 @dataclass(frozen=True, eq=False)
 class UnitPictures:
-    """What is known of one unit beside its activations.
+    """What is known of one unit besides its activations.
 
     Attributes
     ----------
     optimized
         Its optimized images, each (H, W, 3) RGB uint8; sizes may differ.
     top, deconv
-        The montage of its top images, and of their deconv; None where there is none.
+        Montages of its top images and of their deconv; None if there is none.
     working
-        The image that is being optimized, as it is at this step; None if none is.
+        The current state of the image being optimized; None if there is none.
     progress
-        How much of that is done, 0 to 1.
+        How far that optimization has come, 0 to 1.
     note
-        A line to show where there is no image yet: "waiting for a quiet moment".
+        A line to show while there is no image: "waiting for idle time".
     found
-        The images in `top` by its record, strongest first; empty where there is no record.
+        The images in `top` according to its record, strongest first; empty without a record.
     columns
-        How many of them are side by side in `top`.
+        The number of columns of `top`.
     recipe
-        The recipe of its optimized images on disk; empty where there are none.
+        The recipe of its optimized images on disk; empty if there are none.
     recipes
-        Those that the layer has images of.
+        All recipes of which the layer has images.
     statistics
-        The unit's statistics over a dataset; None where there are none on disk.
+        The unit's statistics over a dataset; None if there are none on disk.
     shown_as
-        The unit of another layer whose pictures these are, because it is the same; empty where they
-        are its own.
+        The equivalent unit of another layer that the pictures belong to; empty if they are the
+        unit's own.
     """
 
     optimized: tuple[Picture, ...] = ()
@@ -66,11 +66,11 @@ class Working:
     Attributes
     ----------
     entry, unit
-        Whose it is.
+        The unit that it is for.
     picture
-        How it is at this step.
+        The image at the current step.
     progress
-        How much is done, 0 to 1.
+        How far the optimization has come, 0 to 1.
     """
 
     entry: Entry
@@ -88,9 +88,9 @@ class DriverPictures:
     optimized
         The optimized image of each unit that has one.
     top
-        The strongest of the top images of each unit that has some, side by side.
+        The strongest top images of each unit that has some, side by side.
     has_optimized, has_top
-        Whether to leave room for them.
+        Whether to reserve space for them.
     """
 
     optimized: Mapping[UnitRef, Picture] = field(default_factory=dict)
@@ -109,9 +109,9 @@ class UnitWeights:
     Attributes
     ----------
     layer
-        All of them; None where the layer has none.
+        The weights; None if the layer has none.
     pictures
-        By unit, its picture in a size for the grid, (H, W, 3) RGB uint8.
+        One picture per unit, sized for the grid, (H, W, 3) RGB uint8.
     why_not
         Why the layer has none.
     """
@@ -128,9 +128,9 @@ class Partner:
     Attributes
     ----------
     unit, value
-        Which, and Pearson's r.
+        The unit, and Pearson's r.
     picture
-        A strip of its top images, or an optimized image; None where there is none.
+        A strip of its top images, or an optimized image; None if there is neither.
     """
 
     unit: int
@@ -140,18 +140,18 @@ class Partner:
 
 @dataclass(frozen=True, eq=False)
 class Relation:
-    """The correlation of the selected layer's units, and the partners of the selected one.
+    """The correlation of the selected layer's units, and the selected unit's partners.
 
     Attributes
     ----------
     correlation
-        Of the layer; None where it is not known.
+        The layer's correlation; None if it is not known.
     note
-        Why it is not known and what to do about it, a line each; empty while it is being read.
+        Why it is not known and what to do about it, one line each; empty while it is being read.
     partners
-        Positively correlated units, the closest first, then negatively correlated ones.
+        Positively correlated units, highest r first, then negatively correlated ones.
     pictured
-        Whether to leave room for their pictures.
+        Whether to reserve space for their pictures.
     """
 
     correlation: Correlation | None = None

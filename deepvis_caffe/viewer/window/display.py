@@ -1,4 +1,4 @@
-"""Check that a window can be opened. OpenCV itself, on Linux, would abort the process."""
+"""Check that a window can be opened; on Linux, OpenCV would abort the process if it cannot."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class DisplayError(ViewerError):
 
 
 def check_display() -> None:
-    """Raise `DisplayError`, which says what to do, where no window can be opened."""
+    """Raise `DisplayError`, with advice, if no window can be opened."""
     import cv2
 
     framework = cv2.currentUIFramework()
@@ -40,13 +40,13 @@ def check_display() -> None:
         raise DisplayError(f"there is no screen here: DISPLAY is not set; {OTHERWISE}")
     if not _answers(display):
         raise DisplayError(
-            f"the screen that DISPLAY names, {display}, does not answer, or lets this user open no "
+            f"the X server at DISPLAY={display} does not answer, or does not let this user open "
             f"windows; {OTHERWISE}"
         )
 
 
 def _check_platform(plugins: Path) -> None:
-    """Check the Qt platform that the user asks for, which OpenCV's bundled Qt may lack."""
+    """Check that OpenCV's bundled Qt has the platform plugin in QT_QPA_PLATFORM."""
     wish = os.environ.get("QT_QPA_PLATFORM", "")
     known = {file.stem.removeprefix("libq") for file in plugins.glob("libq*.so")}
     if wish and known and not {part.partition(":")[0] for part in wish.split(";")} & known:
@@ -57,11 +57,11 @@ def _check_platform(plugins: Path) -> None:
 
 
 def _answers(display: str) -> bool:
-    """Whether an X server accepts us; asked through the library that the window will use."""
+    """Whether an X server accepts a connection through libxcb, which the window will use, too."""
     try:
         xcb = ctypes.CDLL("libxcb.so.1")
     except OSError:
-        return True  # it cannot be asked
+        return True  # cannot be checked
     xcb.xcb_connect.restype = ctypes.c_void_p
     xcb.xcb_connect.argtypes = [ctypes.c_char_p, ctypes.c_void_p]
     xcb.xcb_connection_has_error.argtypes = [ctypes.c_void_p]
@@ -74,10 +74,10 @@ def _answers(display: str) -> bool:
 
 
 def is_open(title: str) -> bool:
-    """Whether a window of OpenCV's that was opened has not been closed since."""
+    """Whether an OpenCV window is still open."""
     import cv2
 
     try:
         return cv2.getWindowProperty(title, cv2.WND_PROP_VISIBLE) >= 1
-    except cv2.error:  # Qt's windows are gone by then
+    except cv2.error:  # a closed Qt window no longer exists
         return False

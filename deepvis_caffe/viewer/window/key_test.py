@@ -1,4 +1,4 @@
-"""A window that shows which code this machine sends for each key."""
+"""A window for testing which code this machine sends for each key."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from deepvis_caffe.viewer.state.actions import BY_KEY
 from deepvis_caffe.viewer.window.display import check_display, is_open
 from deepvis_caffe.viewer.window.keys import Shift, key_name
 
-WAIT = 30  # ms between two looks
+WAIT = 30  # ms between polls
 
 
 def run_key_test(say: Callable[[str], None]) -> None:
-    """Report code, name and action of each key that is pressed, until q, Esc or the window closes.
+    """Report code, name and action of each key pressed, until q, Esc or the window is closed.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def run_key_test(say: Callable[[str], None]) -> None:
             cv2.putText(page, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.8, (230, 230, 230), 1)
         cv2.imshow(title, page)
         cv2.resizeWindow(title, page.shape[1], page.shape[0])
-        cv2.waitKey(WAIT)  # the window opens
+        cv2.waitKey(WAIT)  # lets the window open
         while is_open(title):
             code = cv2.waitKeyEx(WAIT)
             if code == -1:

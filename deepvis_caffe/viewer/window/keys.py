@@ -1,15 +1,16 @@
 """Names of keys: ``code of cv2.waitKeyEx -> "a", "left", "pgup", ...`` on every system.
 
-The codes are not OpenCV's but those of whatever draws its windows:
+The codes are not OpenCV's, but those of its GUI backend:
 
 - Qt and GTK (Linux) give ASCII, and for keys without a character X11's keysyms, 0xff00 and above
   (``X11/keysymdef.h``); GTK adds the modifiers' bits from 0x10000 on.
 - Windows gives ASCII, and for other keys their virtual key code times 65536 (``WinUser.h``).
 - macOS gives ASCII, and for other keys AppKit's function keys, 0xf700 and above (``NSEvent.h``).
 
-OpenCV's Qt windows report "a" with Shift and without (seen with opencv-python 5.0 on X11):
-`keyPressEvent` in window_QT.cpp turns Qt's key, which has no case, into ASCII. So `Shift` asks the
-X server for the state of the key; and since that may fail, no action is on a capital alone.
+OpenCV's Qt windows report "a" with and without Shift (seen with opencv-python 5.0 on X11), because
+`keyPressEvent` in window_QT.cpp converts Qt's key code, which has no case, to ASCII. So `Shift`
+queries the X server for the modifier state. Since that may fail, no action has only a capital
+letter as its key.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ X11 = {
     0xFF57: "end",
     0xFF63: "insert",
     0xFFFF: "delete",
-    # The number pad with its lock off, and its enter.
+    # The numeric keypad with Num Lock off, and its Enter.
     0xFF8D: "enter",
     0xFF95: "home",
     0xFF96: "left",
@@ -47,7 +48,7 @@ X11 = {
     0xFF9F: "delete",
     **{0xFFBE + number: f"f{number + 1}" for number in range(12)},
 }
-# With its lock on: the characters, 0xffb0 is 0.
+# With Num Lock on: characters; 0xffb0 is 0.
 X11 |= {0xFFB0 + digit: str(digit) for digit in range(10)}
 X11 |= {0xFFAA: "*", 0xFFAB: "+", 0xFFAD: "-", 0xFFAE: ".", 0xFFAF: "/"}
 
@@ -80,19 +81,19 @@ MACOS = {
 }
 
 CONTROL = {3: "enter", 8: "backspace", 9: "tab", 10: "enter", 13: "enter", 27: "esc", 32: "space"}
-CONTROL |= {11: "backtab", 25: "backtab"}  # Shift and tab: Qt's, macOS's
-X11[0xFE20] = "backtab"  # ISO_Left_Tab, GTK's
-CONTROL_ALT = 0xC0000  # GTK's bits of keys that are the window system's, as Ctrl and s
-DELETE = 127  # what macOS gives for the backspace key
+CONTROL |= {11: "backtab", 25: "backtab"}  # Shift+Tab in Qt and in macOS
+X11[0xFE20] = "backtab"  # ISO_Left_Tab in GTK
+CONTROL_ALT = 0xC0000  # GTK's modifier bits of shortcuts that are not ours, such as Ctrl+S
+DELETE = 127  # what macOS sends for the backspace key
 
 
 def key_name(code: int) -> str | None:
-    """The name of a key, its character where it has one; None where there is no key or no name.
+    """The name of a key, or its character if it has one; None for no key or an unnamed one.
 
     Parameters
     ----------
     code
-        As ``cv2.waitKeyEx`` gives it; -1 where no key was pressed.
+        As returned by ``cv2.waitKeyEx``; -1 if no key was pressed.
     """
     if code < 0:
         return None
@@ -109,13 +110,13 @@ def key_name(code: int) -> str | None:
 
 
 SHIFT_KEYS = (0xFFE1, 0xFFE2)  # keysyms, left and right
-SHIFT, LOCK = 1 << 0, 1 << 1  # of X11's key masks (X11/X.h)
+SHIFT, LOCK = 1 << 0, 1 << 1  # bits of X11's modifier mask (X11/X.h)
 
 
 class Shift:
-    """Restores the case of letters, where OpenCV has lost it.
+    """Restores the case of letters if OpenCV has lost it.
 
-    Opened beside a window and used by its thread.
+    Used on the window's thread.
     """
 
     def __init__(self) -> None:
@@ -128,17 +129,17 @@ class Shift:
             self._connect()
 
     def apply(self, code: int, key: str | None) -> str | None:
-        """A key's name with its case, as it came with `code`; to be called with every code."""
+        """A key's name with its case restored; must be called for every code received."""
         pressed, self._pressed = self._pressed, code in SHIFT_KEYS
         if self._display is None or key is None or len(key) > 1 or not key.isalpha():
             return key
         mask = self._mask()
-        # A fast typist has released Shift by now; but then it came as a key just before.
+        # A fast typist may have released Shift already; then its own code arrived just before.
         capital = (pressed or bool(mask & SHIFT)) != bool(mask & LOCK)
         return key.upper() if capital else key.lower()
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection to the X server."""
         if self._display is not None:
             self._x11.XCloseDisplay(self._display)
             self._display = None
@@ -157,7 +158,7 @@ class Shift:
         self._x11, self._display = x11, x11.XOpenDisplay(None)
 
     def _mask(self) -> int:
-        """Which of Shift, Lock and others are on."""
+        """The current modifier mask: Shift, Lock and others."""
         root = self._x11.XDefaultRootWindow(self._display)
         windows = [ctypes.c_ulong() for _ in range(2)]
         places = [ctypes.c_int() for _ in range(4)]

@@ -1,4 +1,4 @@
-"""The viewer in an OpenCV window: its loop, its keys and mouse, and its size."""
+"""The viewer in an OpenCV window: event loop, keys and mouse, and window size."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from deepvis_caffe.viewer.state.mouse import MouseKind
 from deepvis_caffe.viewer.window.display import check_display, is_open
 from deepvis_caffe.viewer.window.keys import Shift, key_name
 
-WAIT = 8  # ms that OpenCV's event loop runs between two drawings
-BETWEEN = 0.004  # seconds of drawing between two looks for keys
-SETTLED = 0.15  # seconds that a window's new size must hold before it is drawn for
+WAIT = 8  # ms that OpenCV's event loop runs between redraws
+BETWEEN = 0.004  # seconds of drawing between polls for keys
+SETTLED = 0.15  # seconds; debounce time of a new window size
 
 
 def run_window(session: Session) -> None:
@@ -57,16 +57,15 @@ def run_window(session: Session) -> None:
     finally:
         inbox.close()
         cv2.destroyAllWindows()
-        cv2.waitKey(1)  # windows close in the event loop
+        cv2.waitKey(1)  # the event loop closes the windows
 
 
 class Inbox:
-    """Queues keys and mouse events of OpenCV's event loop until the session takes them.
+    """Queues key and mouse events of OpenCV's event loop for the session.
 
-    OpenCV keeps a single key between two polls, and drawing everything takes longer than a fast
-    typist takes for a key. So the loop is polled between panes, too. A key ends the
-    drawing, which is out of date by then; but never two drawings in a row, or nothing would be
-    shown while a key is held.
+    OpenCV keeps only one key between polls, and a full redraw takes longer than a fast typist needs
+    for a key. So the loop is also polled between panes. A key interrupts the redraw, which is then
+    out of date, but never two redraws in a row, or nothing would be shown while a key is held.
 
     Parameters
     ----------
@@ -76,7 +75,7 @@ class Inbox:
     Attributes
     ----------
     urgent
-        Whether there is more than moves of the mouse.
+        Whether the queue holds anything other than mouse moves.
     """
 
     def __init__(self, cv2: Any) -> None:
@@ -86,7 +85,7 @@ class Inbox:
         self._looked, self._interrupted = 0.0, False
 
     def look(self, wait: int) -> None:
-        """Run the event loop for `wait` ms or until a key comes; queue all keys that were typed."""
+        """Run the event loop for `wait` ms or until a key arrives; queue all keys typed."""
         code = self._cv2.waitKeyEx(wait)
         while code != -1:
             key = self._shift.apply(code, key_name(code))
@@ -97,7 +96,7 @@ class Inbox:
         self._looked = time.monotonic()
 
     def interrupts(self) -> bool:
-        """Poll, if the last time was long ago; return whether the drawing is out of date."""
+        """Poll if the last poll is long ago; return whether to interrupt the redraw."""
         if time.monotonic() - self._looked > BETWEEN:
             self.look(1)
         if not self.urgent or self._interrupted:
@@ -106,18 +105,18 @@ class Inbox:
         return True
 
     def shown(self) -> None:
-        """Note that a drawing was finished and shown."""
+        """Note that a redraw was completed and shown."""
         self._interrupted = False
 
     def deliver(self, session: Session) -> None:
-        """Pass everything that is queued to the session."""
+        """Pass all queued events to the session."""
         events, self._events, self.urgent = self._events, [], False
         for event in events:
             if session.running:
                 event(session)
 
     def on_mouse(self, event: int, x: int, y: int, flags: int, _: Any) -> None:
-        """OpenCV's callback; x and y are pixels of the picture, however the window stretches it."""
+        """OpenCV's callback; x and y are pixels of the picture, even if the window scales it."""
         kind: MouseKind
         steps = 0
         if event == self._cv2.EVENT_MOUSEMOVE:
@@ -126,7 +125,7 @@ class Inbox:
             kind = "click"
         elif event in (self._cv2.EVENT_MOUSEWHEEL, self._cv2.EVENT_MOUSEHWHEEL):
             kind = "wheel"
-            steps = -1 if flags >> 16 > 0 else 1  # signed, away from the user is positive
+            steps = -1 if flags >> 16 > 0 else 1  # signed; positive is away from the user
         else:
             return
         self._events.append(partial(Session.mouse, kind=kind, y=y, x=x, steps=steps))
@@ -138,7 +137,7 @@ class Inbox:
 
 
 class _Size:
-    """Follows the window's size, once that has settled."""
+    """Resizes the session with the window, debounced."""
 
     def __init__(self, session: Session) -> None:
         self._session = session

@@ -1,4 +1,4 @@
-"""The ascent's passes, where layers run together or in part, against forward and backward."""
+"""The ascent's passes, in which layers are fused or partial, against forward and backward."""
 
 from __future__ import annotations
 

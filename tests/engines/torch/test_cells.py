@@ -1,4 +1,4 @@
-"""Region of three forks against loops over what darknet's layer of that name does."""
+"""The Region layers of three forks against loops over darknet's definition."""
 
 from __future__ import annotations
 

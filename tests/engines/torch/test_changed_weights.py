@@ -1,6 +1,6 @@
-"""Weights that are changed while a net is in use: nothing made of the old ones is used.
+"""Weights that change while a net is in use: nothing derived from the old ones is used.
 
-The oracle is `net.module` under autograd, which reads the weights anew in every call.
+The oracle is `net.module` under autograd, which reads the weights again in every call.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The same net on a CUDA device and on the CPU; needs such a device.
+"""The same net on a CUDA device and on the CPU; needs a CUDA device.
 
-With DEEPVIS_TEST_DEVICE=cpu both are the CPU: that tries the tests, not the device.
+With DEEPVIS_TEST_DEVICE=cpu both are the CPU, to try the tests themselves.
 """
 
 from __future__ import annotations

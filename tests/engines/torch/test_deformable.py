@@ -1,4 +1,4 @@
-"""Deformable convolutions against loops over the definition of each of the two papers' codes."""
+"""Deformable convolutions against loops over the definitions of the code of both papers."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_without_offsets_it_is_a_convolution() -> None:
     np.testing.assert_allclose(run(layer, X, offsets), expected, rtol=1e-10, atol=1e-12)
 
 
-def test_how_many_groups_is_told_by_the_offsets() -> None:
+def test_the_offsets_determine_the_number_of_groups() -> None:
     """Forks' defaults are 1 and 4."""
     geometry = GEOMETRIES[3]
     offsets, _, w, b = blobs(geometry)

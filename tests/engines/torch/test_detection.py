@@ -310,7 +310,7 @@ def test_refinedet_moves_its_priors_and_drops_unlikely_ones():
     agrees(four, [[[row]]], offsets, scores, priors, objects)
 
 
-def test_a_picture_to_draw_on_is_no_first_stage():
+def test_a_picture_to_draw_on_is_not_a_first_stage():
     priors = np.array([[[0, 0, 0.5, 0.5], [0.5] * 4]], float)
     params = "num_classes: 2 visualize: true confidence_threshold: 0.5 nms_param { }"
     function = built("DetectionOutput", f"detection_output_param {{ {params} }}", bottoms=4)

@@ -1,7 +1,7 @@
-"""Layers that run as one: the same values and diffs as one after the other.
+"""Fused layers: the same values and diffs as one layer after the other.
 
-The oracle is `net.module` in float64 under autograd, which knows of no fusion; of backward modes it
-is the net's own backward pass, layer by layer.
+The oracle is `net.module` in float64 under autograd, which has no fusion; for backward modes it is
+the net's own backward pass, layer by layer.
 """
 
 from __future__ import annotations

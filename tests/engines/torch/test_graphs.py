@@ -1,7 +1,7 @@
-"""Passes that are replayed: when they are made, dropped and left alone. CUDA's are in test_cuda.py.
+"""Captured passes: when they are captured, dropped and kept. CUDA's are in test_cuda.py.
 
-Here a replay runs the passes again, and writes what they give into the memory of the first time,
-as a CUDA graph would.
+Here a replay runs the passes again, and writes the results into the memory of the first run, as a
+CUDA graph would.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def test_several_layers_are_replayed_too(nets: Any) -> None:
     assert nets[2].replays > 0
 
 
-def test_changed_weights_are_captured_anew(nets: Any) -> None:
+def test_changed_weights_are_captured_again(nets: Any) -> None:
     for seed in range(EAGER + 2):
         assert_same(nets, seed)
     before = nets[2].captures

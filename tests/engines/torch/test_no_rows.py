@@ -1,4 +1,4 @@
-"""A detector may find nothing: layers on no rows, and on one of several."""
+"""A detector may find nothing: layers on zero rows, and on one of several."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def test_of_two_values_for_one_position_the_later_stays() -> None:
     np.testing.assert_array_equal(run(upsample, x, mask), [[[[0, 0], [0, 2]]]])
 
 
-def test_a_mask_of_another_pooling_is_said_in_words() -> None:
+def test_a_mask_of_another_pooling_is_a_clear_error() -> None:
     upsample = built("Upsample", "upsample_param { upsample_h: 2 upsample_w: 2 }", bottoms=2)
     with pytest.raises(
         EngineError, match=r"position 4 of a map of 4; scale or size does not match"
@@ -345,7 +345,7 @@ def test_bilinear_interpolate(params: str, size: tuple[int, int], corners: bool)
         ("BilinearInterpolate", "", [(1, 1, 2, 2)], "needs either dst_h and dst_w or"),
     ],
 )
-def test_sizes_must_be_said(kind: str, params: str, shapes, message: str) -> None:
+def test_sizes_must_be_given(kind: str, params: str, shapes, message: str) -> None:
     assert message in refused(kind, params, *shapes)
 
 

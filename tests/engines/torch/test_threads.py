@@ -1,4 +1,4 @@
-"""How many threads an ascent's passes get: by PyTorch's own count of their arithmetic."""
+"""How many threads an ascent's passes get, against PyTorch's own count of their arithmetic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The torch engine beyond the contract: modes in numpy, what is computed, and errors in words."""
+"""The torch engine beyond the contract: modes in numpy, what is computed, and error messages."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_several_layers_take_one_pass_that_stops_at_the_last(chain: Net, ran: li
     assert ran == ["conv1", "relu1", "conv2"]
 
 
-def test_a_branch_that_nobody_asks_for_does_not_run(tmp_path: Path, ran: list[str]) -> None:
+def test_a_branch_that_is_not_requested_does_not_run(tmp_path: Path, ran: list[str]) -> None:
     text = net_text(conv("left", "data", 1), conv("right", "data", 1), data=(1, 1, 1, 1))
     load_text("torch", tmp_path, text).forward(np.ones((1, 1, 1, 1)), ["right"])
     assert ran == ["right"]
@@ -242,7 +242,7 @@ def test_an_error_within_torch_names_the_layer(tmp_path: Path, monkeypatch) -> N
     net = load_text("torch", tmp_path, net_text(layer("l", "Sigmoid", "data"), data=(1, 1, 1, 1)))
 
     def out_of_memory(*bottoms):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(torch, "sigmoid", out_of_memory)
     with pytest.raises(

@@ -184,7 +184,7 @@ def test_two_visitors_and_their_control(
         page.until(list(size), SIZE)
         let_notices_stay(page)
         page.press("x")
-        page.until("Another visitor is in control.", NOTICE)
+        page.until("Press \u201cTake control\u201d first.", NOTICE)
         assert page.run("(n => n.scrollWidth <= n.offsetWidth)(document.getElementById('notice'))")
         page.click("#take")
         page.until("You are in control \u00b7 2 visitors", WHO)
@@ -271,7 +271,7 @@ def test_q_asks_and_then_ends_it_and_the_page_says_so(page: BrowserPage, running
 
 
 def test_who_is_asked_can_go_on(page: BrowserPage, session: FakeSession) -> None:
-    for leave in ("ESCAPE", "ENTER", "#quit-no"):  # enter is on "Go on"
+    for leave in ("ESCAPE", "ENTER", "#quit-no"):  # enter is on "Cancel"
         page.press("q")
         page.until(True, DIALOG)
         page.press("x")  # a key of the viewer is none while it is asked

@@ -633,7 +633,7 @@ def test_an_image_file_has_an_end(
         status, said = post(url, bytes((1 << 20) + 1))
         assert (status, said) == (
             400,
-            "the image file has more than 1 MiB, the most that is taken\n",
+            "the image file is larger than 1 MiB, the largest accepted\n",
         )
         assert post(url, encode_png(NOISE))[0] == 200, "and the next one is taken"
     assert len(session.opened) <= 1

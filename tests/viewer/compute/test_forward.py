@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +16,10 @@ import deepvis_caffe as dv
 from deepvis_caffe.attribution.attribute import METHODS
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.settings import load_settings
+from deepvis_caffe.viewer.compute import forward as forward_module
 from deepvis_caffe.viewer.compute.forward import Compute
 from deepvis_caffe.viewer.panes import input as input_pane
-from deepvis_caffe.viewer.parts import Parts
+from deepvis_caffe.viewer.parts import Parts, scene_of
 from deepvis_caffe.viewer.sources.open_source import parse_sources
 from deepvis_caffe.viewer.state.catalogue import as_maps, catalogue
 from deepvis_caffe.viewer.state.request import Frame, Request, Result, request_of
@@ -55,6 +57,25 @@ def test_activations_and_scores_are_the_net_s(net: Net, scene: Scene) -> None:
     same(result, net, frame().picture)
     assert result.back is None
     assert result.diffs is None
+
+
+def test_the_time_of_the_first_frame_is_that_of_its_pass(
+    net: Net, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, forward = [100.0], net.forward
+
+    def loaded() -> Net:
+        now[0] += 30
+        return net
+
+    def passed(*given: Any, **named: Any) -> Any:
+        now[0] += 0.25
+        return forward(*given, **named)
+
+    monkeypatch.setattr(net, "loaded", loaded)
+    monkeypatch.setattr(net, "forward", passed)
+    monkeypatch.setattr(forward_module.time, "perf_counter", lambda: now[0])
+    assert Compute(net, scene)(frame(), Request(CONV)).seconds == 0.25
 
 
 def test_the_picture_is_what_the_net_saw(net: Net, scene: Scene) -> None:
@@ -374,3 +395,4 @@ def test_boxes_are_computed_only_where_they_are_shown(
     assert Compute(finder, own)(frame(), request_of(State(), own)).boxes
     assert asked == ["conv", "conv", "found"]
     assert Compute(net, scene)(frame(), request_of(State(), scene)).boxes == ()  # no detector
+    assert [scene_of(one).finds_boxes for one in (finder, net)] == [True, False]

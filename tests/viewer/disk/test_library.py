@@ -17,7 +17,7 @@ from helpers.results_folder import add_run, record
 from helpers.waiting import LONG, eventually
 
 from deepvis_caffe.model.same_units import SameUnits
-from deepvis_caffe.viewer.cache import Recent
+from deepvis_caffe.viewer.cache import LruCache
 from deepvis_caffe.viewer.disk.library import LOOK_EVERY, Library
 from deepvis_caffe.viewer.state.catalogue import Entry
 from deepvis_caffe.viewer.state.units import UnitPictures
@@ -385,7 +385,7 @@ def test_what_is_being_made_is_of_one_unit() -> None:
 
 
 def test_what_is_kept_is_bounded() -> None:
-    recent: Recent[str, int] = Recent(100)
+    recent: LruCache[str, int] = LruCache(100)
     for name, size in (("a", 60), ("b", 30), ("a", 50), ("c", 20)):
         recent.put(name, size, size)
     assert (list(recent), recent.get("b")) == (["b", "a", "c"], 30), "100 bytes in all"

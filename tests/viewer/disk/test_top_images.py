@@ -179,7 +179,7 @@ def test_statistics_are_those_of_a_slow_loop(
     assert [k for k, _ in found.alike] == others[:3]
     assert [r for _, r in found.alike] == pytest.approx([row[k] for k in others[:3]], abs=1e-4)
     hits: list[Hit | None] = [session.hit(y, x) for y in range(0, 900, 3) for x in (1090, 1000)]
-    assert any(hit and "whose strongest is" in hit.tip for hit in hits)
+    assert any(hit and "whose maximum is" in hit.tip for hit in hits)
     # Another scan replaces it, a damaged one is none.
     (results / "dataset" / "scan.npz").write_bytes(b"no scan")
     eventually(lambda: session.draw() and session.view.unit.statistics is None)

@@ -72,16 +72,6 @@ def test_a_map_has_the_colors_of_its_signs() -> None:
     assert 255 > red > blue > 0
 
 
-def test_values_of_neighbors_in_a_large_map_are_added_up() -> None:
-    values = np.random.default_rng(3).normal(size=(55, 40)).astype(np.float32)
-    made = drivers._summed(values)
-    padded = np.zeros((56, 40))
-    padded[:55] = values
-    expected = padded.reshape(14, 4, 10, 4).sum(axis=(1, 3))
-    np.testing.assert_allclose(made, expected, rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(drivers._summed(values[:16, :14]), values[:16, :14])
-
-
 def test_bars_are_as_long_as_contributions_are_large() -> None:
     view = shown()
     made = PANE.draw(view, *SIZE)
@@ -113,7 +103,7 @@ def test_a_click_goes_down_to_what_lies_there() -> None:
             ("nothing", 0, ""),  # the image's own channel
         ]
     )
-    assert hit.tip == "data 1   −1.0% of the response   at most 0.0100"
+    assert hit.tip == "data 1   −1.0% of the response   max 0.0100"
 
 
 def test_a_card_has_its_map_its_optimized_image_and_its_top_images() -> None:
@@ -201,7 +191,7 @@ def test_a_number_stands_in_place_of_its_map() -> None:
     assert len(np.unique(part)) > 2, "letters"
     hit = PANE.hit(view, *SIZE, card.map.top + 3, card.map.left + 3)
     assert hit is not None
-    assert hit.tip == "low 7   +50% of the response   its activation 2.00"
+    assert hit.tip == "low 7   +50% of the response   activation 2.00"
 
 
 def test_the_pane_is_drawn_again_for_what_it_shows_and_nothing_else() -> None:

@@ -11,7 +11,7 @@ from helpers.pane_views import entry, has, scene, view, view_of
 from deepvis_caffe.image import resize_image
 from deepvis_caffe.viewer.panes.colors import ACCENT, BROKEN, EMPTY, NEGATIVE, POSITIVE, SOURCE
 from deepvis_caffe.viewer.panes.draw import Rect
-from deepvis_caffe.viewer.panes.grid import PANE, cells_of
+from deepvis_caffe.viewer.panes.grid import PANE, _title, cells_of
 from deepvis_caffe.viewer.panes.widgets import inside, wide_letters
 from deepvis_caffe.viewer.state.state import PAGE_UNITS, State, grid_shape
 from deepvis_caffe.viewer.state.units import Working
@@ -146,6 +146,19 @@ def test_diffs_of_another_pass_are_not_shown() -> None:
     later = PANE.draw(replace(shown, state=replace(state, back="guided")), *SIZE)
     assert not has(later, NEGATIVE)
     assert not has(later, POSITIVE)
+
+
+def test_diffs_above_the_source_are_said_to_be_0() -> None:
+    seen = scene(entry("low", 4, 3, 3), entry("high", 2, 3, 3), entry("top", 5))
+    zeros, ones = np.zeros((2, 3, 3), np.float32), np.ones((2, 3, 3), np.float32)
+
+    def title(source: int, diffs: np.ndarray) -> str:
+        state = State(layer=1, source=(source, 0), back="gradient", show_back=True)
+        shown = view_of(seen, ones, state, diffs=diffs)
+        return _title(shown)[1].strip()
+
+    assert title(0, zeros) == "diffs, 2 maps of 3 × 3, all 0: the pass starts below, at low"
+    assert title(2, zeros) == title(0, ones) == "diffs, 2 maps of 3 × 3"
 
 
 def test_the_frozen_source_is_framed_too() -> None:

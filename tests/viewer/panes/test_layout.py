@@ -50,6 +50,13 @@ def test_what_matters_is_there_from_640_x_480(width: int, height: int, state: St
     assert grid_aspect(width, height, state) == pytest.approx(room.width / room.height)
 
 
+@pytest.mark.parametrize("size", [(1000, 455), (844, 340), (1300, 700)])
+def test_a_low_window_shows_the_input_and_what_excites_the_unit(size: tuple[int, int]) -> None:
+    found = layout(*size, State())
+    assert {"layers", "input", "grid", "unit"} <= found.keys()
+    assert found["grid"].right <= found["unit"].left
+
+
 def test_the_grid_stands_still_whatever_is_shown_beside_the_unit_s_images() -> None:
     states = [State(), State(back="deconv"), State(labels=False)]
     assert len({layout(1280, 800, state)["grid"] for state in states}) == 1

@@ -494,7 +494,7 @@ def test_the_captions_of_a_unit_s_pictures_are_whole(monkeypatch: pytest.MonkeyP
         assert all(wide <= room for _, wide, room in written), written
         said = " ".join(line for line, _, _ in written)
         assert long in said
-        assert "the images that excite it most what in them does (deconv)" in said
+        assert "top images deconv of the top images" in said
 
 
 def test_a_units_pictures_are_all_there() -> None:
@@ -537,9 +537,9 @@ def test_statistics_stand_below_the_pictures_where_there_is_room() -> None:
         if (hit := unit.PANE.hit(shown, 500, width, middle, x)) is not None
     ]
     assert list(dict.fromkeys(tips)) == [
-        "1 image whose strongest is 0",
-        "0 images whose strongest is 1.00 to 2.00",
-        "4 images whose strongest is at least 2.00",
+        "1 image whose maximum is 0",
+        "0 images whose maximum is 1.00 to 2.00",
+        "4 images whose maximum is at least 2.00",
     ]
     assert [tips.count(tip) for tip in dict.fromkeys(tips)] == [100] * 3
     low = unit.PANE.draw(shown, 150, width)
@@ -576,6 +576,22 @@ def test_the_image_in_the_making_has_a_bar_of_its_progress() -> None:
     bar = np.nonzero((drawn == ACCENT).all(axis=2).any(axis=0))[0]
     assert bar.min() == side.min()
     assert len(bar) == round(0.25 * len(side))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "first", "told"),
+    [
+        (28.317, True, "28317 ms (first pass)"),
+        (0.0123, False, "12 ms"),
+        (0.0002, False, "< 1 ms"),
+        (0.0, False, "0 ms"),  # nothing has been computed
+    ],
+)
+def test_how_long_a_pass_took(seconds: float, first: bool, told: str) -> None:
+    shown = replace(view(np.ones((2, 2, 2))), status=Status(seconds=seconds, first=first))
+    assert told in [words for words, _ in status.right_pieces(shown)]
+    timed = replace(shown, state=State(timing=True))
+    assert f"net {told}, drawing 0.0 ms" in [words for words, _ in status.right_pieces(timed)]
 
 
 def test_the_status_says_what_there_is_to_say() -> None:

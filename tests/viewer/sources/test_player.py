@@ -209,7 +209,7 @@ def test_without_a_camera_it_says_so_and_goes_on_with_what_comes_next(
     status = player.status()
     assert (status.name, status.message) == (
         "photographs 0",
-        "camera 0 is gone: photographs",
+        "camera 0 is gone; instead: photographs",
     )
     assert status.trouble
 
@@ -222,13 +222,13 @@ def test_of_several_sources_that_give_way_each_is_said(
         camera.given.put(None)
     player = play(*cameras, Stills("photographs"))
     assert frames.next() == "photographs 0"
-    assert player.status().message == "camera 0 is gone, camera 1 is gone: photographs"
+    assert player.status().message == "camera 0 is gone, camera 1 is gone; instead: photographs"
     player.step(1)
     assert frames.next() == "photographs 1"
     cameras[1].given.put(None)
     player.switch(-1)
     assert frames.next() == "photographs 1"
-    assert player.status().message == "camera 1 is gone: photographs"
+    assert player.status().message == "camera 1 is gone; instead: photographs"
 
 
 def test_a_camera_that_is_pulled_out_is_waited_for(

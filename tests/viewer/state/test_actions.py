@@ -120,7 +120,7 @@ def test_help_lists_every_key_once_and_joins_what_is_said_alike() -> None:
     assert lines[:4] == [
         ("left right up down", "move the cursor"),
         ("j l i k", "the same"),
-        ("J L I K", "move it by 5"),
+        ("J L I K", "move in steps of 5"),
         ("< > [ ]", "the same"),
     ]
     assert ("e pgdn", "next image; in a video, skip ahead") in lines

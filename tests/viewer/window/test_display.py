@@ -15,8 +15,8 @@ from deepvis_caffe.viewer.window.display import DisplayError, check_display
     [
         ({}, "DISPLAY is not set.*--browser.*ssh -X"),
         ({"WAYLAND_DISPLAY": "wayland-0"}, "DISPLAY is not set.*--browser"),
-        ({"DISPLAY": ":4071"}, ":4071, does not answer.*--browser"),
-        ({"DISPLAY": ":4071", "WAYLAND_DISPLAY": "wayland-0"}, ":4071, does not answer"),
+        ({"DISPLAY": ":4071"}, ":4071 does not answer.*--browser"),
+        ({"DISPLAY": ":4071", "WAYLAND_DISPLAY": "wayland-0"}, ":4071 does not answer"),
         (
             {"DISPLAY": ":0", "QT_QPA_PLATFORM": "wayland"},
             "QT_QPA_PLATFORM=wayland.*available: xcb",

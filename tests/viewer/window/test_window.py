@@ -236,7 +236,7 @@ def test_without_a_camera_it_says_so_and_shows_photographs(display: str, small: 
     with viewing(display, small, "0") as viewer:
         viewer.same()
         status = viewer.twin.view.status
-        assert status.message == "camera 0 does not open: photographs"
+        assert status.message == "camera 0 does not open; instead: sample photographs"
         assert status.source.startswith("astronaut")
 
 

@@ -159,7 +159,9 @@ class Clip(Layer):
     """x clipped to [`min`, `max`]; the gradient passes at both bounds, as in Caffe."""
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        return x.clamp(self.param.clip_param.min, self.param.clip_param.max)
+        low, high = self.param.clip_param.min, self.param.clip_param.max
+        # By itself, clamp's gradient at both is 1 before PyTorch 2.14, and 0 from then on.
+        return torch.where((x >= low) & (x <= high), x, x.detach().clamp(low, high))
 
 
 @register("Sigmoid")

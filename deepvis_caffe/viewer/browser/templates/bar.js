@@ -1,4 +1,4 @@
-// The bar above the picture, and what lies over the picture while there is no connection.
+// The bar above the picture, and the veil over it while there is no connection.
 
 const $ = (id) => document.getElementById(id);
 
@@ -10,7 +10,7 @@ const bar = {
     $("dot").title = { up: "Connected", trying: "Not connected", over: "The session has ended" }[state];
   },
 
-  // Words for a moment. They take the place of the bar's other words, so they cover nothing.
+  // Show a message briefly. It replaces the other text of the bar, so it covers nothing.
   notice(text) {
     clearTimeout(this.timer);
     $("notice").textContent = $("notice").title = text;
@@ -23,7 +23,7 @@ const bar = {
     $("bar").classList.remove("saying");
   },
 
-  // Who is there, and who is in control.
+  // Show who is connected, and who is in control.
   status({ title, visitor, visitors, controller }) {
     document.title = $("title").textContent = title;
     const mine = visitor === controller;
@@ -48,11 +48,11 @@ const bar = {
   },
 };
 
-// A button works by pointer without taking the keys away from the viewer.
+// A button that does not take the keyboard focus from the viewer when clicked.
 function onPress(id, action) {
   $(id).addEventListener("click", (event) => {
     action();
-    if (event.detail) $("screen").focus(); // clicked, not pressed by a key
+    if (event.detail) $("screen").focus(); // clicked, not activated by a key
   });
 }
 
@@ -62,7 +62,7 @@ function watchFullScreen() {
   onPress("full", async () => {
     if (document.fullscreenElement) return document.exitFullscreen();
     await root.requestFullscreen();
-    navigator.keyboard?.lock?.(["Escape"]); // the viewer's own; held down it still leaves
+    navigator.keyboard?.lock?.(["Escape"]); // for the viewer; holding it down still leaves full screen
   });
   document.addEventListener("fullscreenchange", () =>
     $("full").setAttribute("aria-pressed", String(Boolean(document.fullscreenElement))));

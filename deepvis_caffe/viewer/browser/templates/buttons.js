@@ -1,4 +1,4 @@
-// Buttons beside the keys: each presses its key.
+// Buttons for common keys: each presses its key.
 
 function watchButtons(press) {
   for (const button of document.querySelectorAll("#buttons button")) {

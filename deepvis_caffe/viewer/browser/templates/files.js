@@ -1,8 +1,8 @@
-// Image files of the visitor become the input; what the viewer has saved can be downloaded.
+// Uploads image files as the input, and offers saved screenshots and videos for download.
 
 const MOST_BYTES = Number(document.documentElement.dataset.mostBytes);
 
-// An address of this server, with the token that the page was opened with.
+// A URL of this server, with the token that the page was opened with.
 function address(path, query = {}) {
   const url = new URL(path, location.href);
   url.search = location.search;
@@ -20,7 +20,7 @@ async function sendImage(file, visitor) {
   else if (!answer.ok) bar.notice(`${file.name}: ${(await answer.text()).trim()}`);
 }
 
-// Call back with an image file that is dropped into the page or chosen.
+// Call back with an image file that is dropped onto the page or chosen.
 function watchFiles(open) {
   const stage = $("stage");
   const mark = (on) => stage.classList.toggle("dropping", on);
@@ -30,22 +30,22 @@ function watchFiles(open) {
   });
   addEventListener("dragleave", (event) => event.relatedTarget || mark(false));
   addEventListener("drop", (event) => {
-    event.preventDefault(); // the browser would leave the page and show the file
+    event.preventDefault(); // else the browser would leave the page and show the file
     mark(false);
     const [file] = event.dataTransfer.files;
     if (file) open(file);
-    else bar.notice("Drop an image file: pictures of other pages have none.");
+    else bar.notice("Drop an image file; images from other pages cannot be used.");
   });
   onPress("open", () => $("file").click());
   $("file").addEventListener("change", () => {
     const [file] = $("file").files;
-    $("file").value = ""; // the same one can be chosen again
+    $("file").value = ""; // so that the same file can be chosen again
     if (file) open(file);
     $("screen").focus();
   });
 }
 
-// Offer the files that were saved, the newest first.
+// Offer the saved files, the newest first.
 function offerFiles(names) {
   const list = $("saved-list");
   if (JSON.stringify(names) === list.dataset.names) return;

@@ -1,4 +1,4 @@
-// The keyboard -> names of keys. Whatever the browser uses itself (Ctrl, Alt, Meta, F5, Tab) is its own.
+// Keyboard events -> key names. Keys of the browser itself (Ctrl, Alt, Meta, F5, Tab) are left to it.
 
 const NAMES = {
   ArrowLeft: "left",
@@ -16,9 +16,9 @@ const NAMES = {
   Delete: "delete",
 };
 
-// The name of the key that an event is about, or null where it is not for the viewer.
+// The name of an event's key, or null if the viewer does not handle it.
 function keyName(event) {
-  const written = event.getModifierState("AltGraph"); // [ and ] on many keyboards
+  const written = event.getModifierState("AltGraph"); // types [ and ] on many keyboards
   if (event.isComposing || event.metaKey || (!written && (event.ctrlKey || event.altKey))) return null;
   if (Object.hasOwn(NAMES, event.key)) return NAMES[event.key];
   return /^[!-~]$/.test(event.key) ? event.key : null;
@@ -28,9 +28,9 @@ function watchKeys(press) {
   addEventListener("keydown", (event) => {
     const name = keyName(event);
     if (name === null || document.querySelector("dialog[open]")) return;
-    const pressed = event.target.closest?.("button, summary, a"); // by enter and space
+    const pressed = event.target.closest?.("button, summary, a"); // activated by enter and space
     if (pressed && (name === "enter" || name === "space")) return;
-    event.preventDefault(); // it would scroll, search or go back
+    event.preventDefault(); // else the browser would scroll, search or go back
     press(name);
   });
 }

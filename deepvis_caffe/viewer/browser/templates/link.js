@@ -1,8 +1,8 @@
-// The connection to the server, which comes back by itself.
+// The connection to the server, which reconnects on its own.
 
-const SHORTEST = 250; // milliseconds between two tries, doubled until
+const SHORTEST = 250; // milliseconds between attempts, doubled up to
 const LONGEST_WAIT = 5000;
-const SILENCE = 9000; // the server says something every two seconds
+const SILENCE = 9000; // milliseconds; the server sends something every two seconds
 
 const link = {
   socket: null,
@@ -10,7 +10,7 @@ const link = {
   lastMessage: 0,
   over: false,
   timer: 0,
-  on: {}, // what to do with each type of words; "picture" with bytes; "open", "close"
+  on: {}, // handlers by message type; "picture" for bytes; "open", "close", "refused"
 
   get up() {
     return this.socket?.readyState === WebSocket.OPEN;
@@ -62,7 +62,7 @@ const link = {
     if (this.tries > 1) this.ask();
   },
 
-  // A WebSocket does not tell why it was refused; the page's own address does.
+  // A WebSocket does not tell why it was refused; the page's own URL does.
   async ask() {
     const answer = await fetch(location.href, { method: "HEAD", cache: "no-store" }).catch(() => null);
     if (answer?.status !== 403 || this.up) return;
@@ -74,7 +74,7 @@ const link = {
   watch() {
     setInterval(() => {
       if (!this.socket || performance.now() - this.lastMessage < SILENCE) return;
-      const socket = this.socket; // a dead line may not even close
+      const socket = this.socket; // a dead connection may never close
       socket.close();
       this.lost(socket);
     }, 1000);

@@ -1,4 +1,4 @@
-// Ties the parts together.
+// Connects the parts.
 
 let status_ = {};
 let size = null;
@@ -22,7 +22,7 @@ link.on = {
     bar.status(words);
     offerFiles(words.saved);
     if (!mine() && webcam.stream) webcam.stop();
-    if (mine() && gained && webcam.stream) link.send({ type: "webcam", on: true }); // a new connection
+    if (mine() && gained && webcam.stream) link.send({ type: "webcam", on: true }); // reconnected
   },
   webcam({ on, trouble }) {
     if (trouble) bar.notice(`The server could not read the webcam: ${trouble}`);
@@ -31,7 +31,7 @@ link.on = {
   },
   quit({ visitors }) {
     $("quit-text").textContent = visitors > 1
-      ? `It ends for all ${visitors} visitors, and for the program that serves it.`
+      ? `It ends for all ${visitors} visitors, and the program that serves it ends, too.`
       : "The program that serves it ends, too.";
     $("quit").showModal();
   },
@@ -42,8 +42,8 @@ link.on = {
     const seen = screen_.drawn > 0;
     bar.veil(
       seen ? "Connection lost" : "No connection",
-      seen ? "Trying to get it back. This is the last picture that came."
-        : "Trying again. Does the viewer run, and the tunnel to it?",
+      seen ? "Reconnecting. This is the last picture received."
+        : "Trying again. Is the viewer running, and the tunnel to it?",
       true,
     );
   },
@@ -65,9 +65,9 @@ function over(title, text) {
   webcam.stop();
 }
 
-// Whether the visitor may do something now; if not, the bar says why.
+// Whether the visitor is in control; if not, the bar says so.
 function may() {
-  if (link.up && !mine()) bar.notice("Another visitor is in control.");
+  if (link.up && !mine()) bar.notice("Press \u201cTake control\u201d first.");
   return link.up && mine();
 }
 

@@ -1,14 +1,14 @@
-// Mouse and touch -> moves, clicks, wheel steps. A finger that drags turns the wheel.
+// Mouse and touch -> moves, clicks, wheel steps. Dragging a finger turns the wheel.
 
-const WHEEL = 100; // CSS pixels to one step
-const DRAG = 32; // of a finger
+const WHEEL = 100; // CSS pixels per step
+const DRAG = 32; // of a finger, CSS pixels per step
 
 function watchPointer(send) {
   const canvas = $("screen");
-  let next = null; // where the mouse was last, to be sent before the next refresh
+  let next = null; // last mouse position, to be sent before the next refresh
   let inside = false;
   let turned = 0;
-  let finger = null; // {y: where it was, dragged: whether it is no tap}
+  let finger = null; // {y: last position, dragged: true if it is not a tap}
 
   const flush = () => {
     if (!next) return;

@@ -1,17 +1,17 @@
-// Pictures from the server -> the canvas. Its pixels are the picture's; CSS fits it into the room.
+// Draws pictures from the server. The canvas has the picture's size; CSS scales it to the page.
 
-const MOST_DENSE = 2; // picture pixels to one of CSS; more cannot be seen, and costs
+const MOST_DENSE = 2; // picture pixels per CSS pixel; more would be invisible, and cost time
 
 const screen_ = {
   canvas: $("screen"),
   context: $("screen").getContext("2d", { alpha: false }),
-  waiting: null, // the newest picture that came, as a Blob
-  count: 0, // how many came since the last that was drawn
+  waiting: null, // the newest picture received, as a Blob
+  count: 0, // how many were received since the last one drawn
   busy: false,
   drawn: 0,
 
-  // Draw it before the screen's next refresh, then acknowledge all that came. A hidden page has no
-  // refreshes: it acknowledges nothing, so it is sent nothing.
+  // Draw it before the screen's next refresh, then acknowledge all pictures received. A hidden page
+  // has no refreshes, so it acknowledges nothing and is sent nothing.
   take(blob, acknowledge) {
     this.waiting = blob;
     this.count += 1;
@@ -42,7 +42,7 @@ const screen_ = {
     this.measure(performance.now());
   },
 
-  times: [], // of the last second's pictures
+  times: [], // of pictures drawn within the last second
   measure(now) {
     if (now !== undefined) this.times.push(now);
     const since = performance.now() - 1000;
@@ -50,7 +50,7 @@ const screen_ = {
     return this.times.length;
   },
 
-  // Where a pointer is in the picture: {y, x} in its pixels, or null beside it.
+  // The position of a pointer in the picture: {y, x} in its pixels, or null if outside.
   place(event) {
     const { canvas } = this;
     const box = canvas.getBoundingClientRect();
@@ -63,13 +63,13 @@ const screen_ = {
   },
 };
 
-// Call back with the room that the picture has, in pixels, once it has come to rest.
+// Call back with the size available for the picture, in pixels, debounced.
 function watchSize(changed) {
   let timer = 0;
   let last = "";
   const report = (entry) => {
     const dense = devicePixelRatio;
-    const exact = entry.devicePixelContentBoxSize?.[0]; // what rounding makes of it
+    const exact = entry.devicePixelContentBoxSize?.[0]; // as rounded by the browser
     const width = exact?.inlineSize ?? entry.contentRect.width * dense;
     const height = exact?.blockSize ?? entry.contentRect.height * dense;
     const scale = Math.min(1, MOST_DENSE / dense);

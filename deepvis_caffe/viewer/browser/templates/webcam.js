@@ -1,4 +1,4 @@
-// The visitor's own webcam as the input: JPEG pictures, each when the server has taken the last.
+// The visitor's webcam as the input: JPEG pictures, each sent once the server has used the last one.
 
 const LONGEST = 640; // pixels of the longer side
 const QUALITY = 0.85;
@@ -21,7 +21,7 @@ const webcam = {
 
   async start(send) {
     if (!this.allowed) {
-      return bar.notice("A page may use a webcam only over https or at 127.0.0.1: come through an ssh tunnel.");
+      return bar.notice("Browsers allow webcams only over https or at 127.0.0.1: use an ssh tunnel.");
     }
     try {
       const wanted = { width: { ideal: LONGEST }, height: { ideal: 480 }, frameRate: { ideal: 30 } };
@@ -34,7 +34,7 @@ const webcam = {
       return bar.notice(TROUBLES[error.name] ?? `The webcam does not work: ${error.message}`);
     }
     this.stream.getVideoTracks()[0].addEventListener("ended", () => {
-      bar.notice("The webcam is gone.");
+      bar.notice("The webcam was disconnected.");
       this.stop();
       send({ type: "webcam", on: false });
     });
@@ -48,7 +48,7 @@ const webcam = {
     $("webcam").setAttribute("aria-pressed", "false");
   },
 
-  // The server takes the next.
+  // The server is ready for the next picture.
   async next(sendBytes) {
     if (this.busy) return;
     this.busy = true;
