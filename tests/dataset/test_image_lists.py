@@ -121,7 +121,7 @@ def test_a_root_is_where_paths_start(tmp_path: Path) -> None:
         ImageError, match=r"none of the 2 files in the list .*val\.txt exists"
     ) as told:
         open_source(path)
-    assert f"tried {tmp_path}/lists/x/a.png; name the folder" in str(told.value)
+    assert f"tried {tmp_path}/lists/x/a.png; give the folder" in str(told.value)
     assert "--image-root FOLDER" in str(told.value)
 
 
