@@ -88,8 +88,8 @@ def saliency_maps_at(
 def __getattr__(name: str) -> Any:
     if name == "saliency_map":
         raise ImportError(
-            "saliency_map is now deepvis_caffe.attribute(net, image, layer, unit, mode); of "
-            "activations that are known, deepvis_caffe.attribution.score.Score.of_values"
+            "saliency_map is now deepvis_caffe.attribute(net, image, layer, unit, mode); for known "
+            "activations, it is deepvis_caffe.attribution.score.Score.of_values"
         )
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -312,8 +312,8 @@ def contributions_of(score: Score, sources: Iterable[Source]) -> Contributions:
 def _named(name: str | None, value: Value) -> str:
     if name is None:
         raise EngineError(
-            f"blob {value.blob!r} is written in place, and no name means what it holds in between; "
-            "give the in-place layers names that no blobs have"
+            f"blob {value.blob!r} is overwritten in place, and no name refers to its old values; "
+            "give the in-place layers names that differ from those of blobs"
         )
     return name
 

@@ -48,7 +48,7 @@ def grad_cam(score: Score, x: Floats, *, cam_layer: str | None = None) -> Floats
         raise SettingsError(f"cam_layer {name!r} does not lead from the image to {score.layer!r}")
     read, send = graph.value_name(value), graph.diff_name(value)
     if read is None or send is None:
-        raise SettingsError(f"cam_layer {name!r} has no name of its own; take another layer")
+        raise SettingsError(f"cam_layer {name!r} has no name of its own; choose another layer")
     top = graph.activation_name(score.layer)
     values = net.forward({net.image_input(): x, **net.other_inputs(x)}, [read, top])
     maps = values[read]
@@ -87,7 +87,7 @@ def last_maps(model: Model, layer: str) -> Value:
         if len(shape) == 4 and prod(shape[2:]) > 1 and not summary:
             return value
     raise SettingsError(
-        f"no single layer with maps lies between the image and {layer!r}: choose one with cam_layer"
+        f"no single layer with maps lies between the image and {layer!r}: set cam_layer"
     )
 
 

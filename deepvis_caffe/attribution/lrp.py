@@ -63,7 +63,7 @@ def why_no_relevance(net: Net) -> str:
     if net.engine == "torch":
         return ""
     return (
-        f"layer-wise relevance propagation needs the torch engine, and this net runs on "
+        f"layer-wise relevance propagation needs the torch engine, but this net runs on "
         f"{net.engine}: load it with engine='torch' (--engine torch)"
     )
 

@@ -79,5 +79,5 @@ def occlusion(
 def _pair(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
     numbers = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(numbers) != 2:
-        raise SettingsError(f"{name} must be one number, or two for height and width: {value!r}")
+        raise SettingsError(f"{name} must be one number, or (height, width); got {value!r}")
     return whole_number(name, numbers[0]), whole_number(name, numbers[1])

@@ -141,7 +141,7 @@ def relevance(score: Score, x: Floats, rule: str, epsilon: float) -> Floats:
     net.check_gradient(score.layer)
     if net.precision != "float32":
         raise EngineError(
-            f'layer-wise relevance propagation needs precision="float32"; this net has '
+            f'layer-wise relevance propagation needs precision="float32", but this net has '
             f"{net.precision!r}"
         )
     module: NetModule = net.module  # type: ignore[attr-defined]
@@ -154,7 +154,7 @@ def relevance(score: Score, x: Floats, rule: str, epsilon: float) -> Floats:
         if not kind_of_rule(layer):
             raise EngineError(
                 f"layer-wise relevance propagation has no rule for layer {layer.name!r} "
-                f"({layer.type}), which lies between the image and {score.layer!r}; take a unit "
+                f"({layer.type}), which lies between the image and {score.layer!r}; choose a unit "
                 "below it, or another method"
             )
     run = Pass(

@@ -182,13 +182,13 @@ class _Connected:
         start = model.graph.gradient_start(layer)
         shape = model.shapes.get(start, ())
         if len(shape) < 2:
-            raise ModelError(f"layer {layer!r} has no units whose number is known")
+            raise ModelError(f"layer {layer!r} has no numbered units: its shape is {shape}")
         (unit,) = check_units([unit], shape[1:], layer)
         maker = made_by(model, layer, unit)
         if maker is None or not model.weights.get(maker[0].name):
-            what = "has no weights" if maker is not None else "is not one layer's unit alone"
+            what = "has no weights" if maker is not None else "is not computed by one layer alone"
             raise ModelError(
-                f"unit {unit} of layer {layer!r} {what}; take a convolution or inner product"
+                f"unit {unit} of layer {layer!r} {what}; choose a convolution or inner product"
             )
         made, own = maker
         bottom = _unflattened(model, made)
@@ -232,7 +232,7 @@ def _kernel(model: Model, made: Layer, unit: int, channels: int) -> NDArray[np.f
         row = whole[:, unit] if made.param.inner_product_param.transpose else whole[unit]
         return row.reshape(channels, -1)
     if not made.type.endswith(("Convolution", "Deconvolution")):
-        raise ModelError(f"layer {made.name!r} ({made.type}) has weights of another kind")
+        raise ModelError(f"layer {made.name!r} ({made.type}): weights of this type are unsupported")
     options = made.param.convolution_param
     groups, units = max(options.group, 1), options.num_output
     group, inside = divmod(unit, units // groups)

@@ -83,8 +83,8 @@ class Blob:
         listed = [size for sizes in shape for size in np.ravel(sizes).tolist()]
         if broken := [size for size in listed if isinstance(size, float)]:
             raise SizeError(
-                f"a blob cannot have shape {tuple(listed)}: {broken[0]} is no integer; in Python 3 "
-                "a / b gives such numbers, and a // b integers"
+                f"a blob cannot have shape {tuple(listed)}: {broken[0]} is not an integer; in "
+                "Python 3, a / b gives a float, and a // b an integer"
             )
         sizes = tuple(map(operator.index, listed))
         if any(size < 0 for size in sizes):
@@ -120,7 +120,7 @@ class Blob:
     def _legacy(self, axis: int) -> int:
         if len(self._shape) > 4:
             raise ShapeError(
-                f"num, channels, height and width are of blobs of at most 4 axes; this one has "
+                "num, channels, height and width need a blob of at most 4 axes; this one has "
                 f"shape {self._shape}: use shape"
             )
         return self._shape[axis] if axis < len(self._shape) else 1

@@ -103,7 +103,7 @@ def build(
                 raise ModelError(f"layer {layer.name!r} has no type{named if unknown else ''}")
             for one in unknown:
                 if not one.harmless:
-                    note = f"layer {layer.name!r}, line {one.line}: no field {one.path!r} is known"
+                    note = f"layer {layer.name!r}, line {one.line}: unknown field {one.path!r}"
                     warn_once(Path(path), f"{note}; it has no effect")
         with in_memory(f"the net's blobs on {device}"):
             return _built(net, layers, phase, device)
@@ -187,7 +187,7 @@ def _share_parameters(layer: NetLayer | BlobLayer, owners: dict[str, Blob]) -> N
         if mine.count != owner.count if permissive else mine.shape != owner.shape:
             raise ModelError(
                 f"layer {layer.name!r} shares parameter {spec.name!r} with a layer before it, but "
-                f"needs shape {mine.shape}, and that has {owner.shape}"
+                f"needs shape {mine.shape}, but that has {owner.shape}"
             )
         layer.share(index, owner)
         layer.borrowed.add(index)

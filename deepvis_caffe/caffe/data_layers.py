@@ -155,7 +155,7 @@ class HDF5Data(DataLayer):
         """Read the list of files, and the first file."""
         said = self.param.hdf5_data_param
         if self.param.HasField("transform_param"):
-            raise ModelError("does not transform data; take the transform_param out")
+            raise ModelError("does not transform data; remove its transform_param")
         with boundary(ModelError, f"cannot read its list of files, {said.source!r}"):
             self._files = decode_text(read_file(said.source, IMAGE_LIST)).split()
         if not self._files:
@@ -196,7 +196,7 @@ class HDF5Data(DataLayer):
             missing = [name for name in self._names if name not in file]
             if missing:
                 raise ModelError(
-                    f"{path} has no dataset named {missing[0]!r}, as its top is; it has "
+                    f"{path} has no dataset {missing[0]!r}, the name of its top; it has "
                     + ", ".join(map(str, file))
                 )
             for name in self._names:
@@ -205,7 +205,7 @@ class HDF5Data(DataLayer):
         sizes = {len(rows) if rows.ndim else 0 for rows in self._rows}
         if len(sizes) > 1 or 0 in sizes:
             shapes = ", ".join(str(rows.shape) for rows in self._rows)
-            raise ModelError(f"the datasets of {path} must have as many rows each, got {shapes}")
+            raise ModelError(f"the datasets of {path} must have equally many rows, got {shapes}")
         self._permutation = self._ordered(len(self._rows[0]))
 
     def _ordered(self, count: int) -> Sequence[int]:
@@ -228,8 +228,8 @@ def check_is_read(param: LayerParameter) -> None:
         return
     top = param.top[0] if param.top else "data"
     raise ModelError(
-        f"layer {param.name!r} ({param.type}) reads data by itself, and only Input, MemoryData, "
-        "HDF5Data, DummyData and Python layers bring data into a net here. Write instead: layer { "
+        f"layer {param.name!r} ({param.type}) reads data by itself; here only Input, MemoryData, "
+        "HDF5Data, DummyData and Python layers bring data into a net. Write instead: layer { "
         f'name: "{param.name}" type: "Input" top: "{top}" input_param {{ shape {{ dim: ... }} }} }}'
         f", and fill net.blobs[{top!r}].data"
     )

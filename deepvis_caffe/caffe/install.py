@@ -35,8 +35,8 @@ def install() -> ModuleType:
     if taken is not package:
         where = getattr(taken, "__file__", None) or list(getattr(taken, "__path__", []))
         raise EngineError(
-            f"cannot install ours as `caffe`: this process has imported the one at {where}; call "
-            "install() before anything imports caffe"
+            "cannot install deepvis_caffe.caffe as `caffe`: this process has already imported the "
+            f"one at {where}; call install() before anything imports caffe"
         )
     sys.modules.update(modules())
     return package

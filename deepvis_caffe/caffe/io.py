@@ -152,7 +152,7 @@ def datum_to_array(datum: Any) -> Array:
 
 def _reshaped(values: Array, shape: tuple[int, ...], what: str) -> Array:
     if values.size != np.prod(shape, dtype=int):
-        raise ShapeError(f"{what} holds {values.size} values, which do not make up shape {shape}")
+        raise ShapeError(f"{what} holds {values.size} values, which do not fit shape {shape}")
     return values.reshape(shape)
 
 

@@ -74,8 +74,8 @@ class Loss(Operation):
         if bottom not in self.labels:
             return ""
         return (
-            "it holds labels, which a loss has no gradient for; its propagate_down must be false, "
-            "or it must not depend on anything that learns"
+            "it holds labels, for which a loss has no gradient; set its propagate_down to false, "
+            "or make it independent of anything that learns"
         )
 
 
@@ -97,10 +97,10 @@ def class_numbers(
     counted = torch.ones_like(numbers) > 0 if ignored is None else numbers != ignored
     wrong = numbers[counted & ((numbers < 0) | (numbers >= classes))]
     if len(wrong):
-        hint = "" if ignored is not None else "; ignore_label says which label does not count"
+        hint = "" if ignored is not None else "; to skip a label, set ignore_label"
         raise EngineError(
             f"layer {layer.name!r} ({layer.type}): label {wrong[0].item()} in "
-            f"{layer.bottoms[1].blob!r} is none of the {classes} classes, which are 0 to "
+            f"{layer.bottoms[1].blob!r} is out of range: there are {classes} classes, 0 to "
             f"{classes - 1}{hint}"
         )
     return numbers * counted, counted
@@ -125,7 +125,7 @@ def _one_label_each(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
 def _same_count(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     require(
         count(bottoms[0]) == count(bottoms[1]),
-        f"needs bottoms of as many values each, got {bottoms[0]} and {bottoms[1]}",
+        f"needs bottoms with the same number of values, got {bottoms[0]} and {bottoms[1]}",
     )
     return _same_batch(param, bottoms)
 
@@ -280,7 +280,7 @@ def _infogain_shapes(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome
     matrix = legacy(bottoms[2]) if len(bottoms) > 2 else (1, 1, classes, classes)
     require(
         count(matrix) == classes**2 and matrix[-2:] in ((classes, classes), (1, 1)),
-        f"needs a matrix of {classes} x {classes} for so many classes, got {matrix}",
+        f"needs a matrix of {classes} x {classes}, a row per class, got {matrix}",
     )
     has_file = param.infogain_loss_param.HasField("source")
     require(len(bottoms) > 2 or has_file, "needs a matrix: a third bottom, or source, a file")
@@ -351,8 +351,8 @@ class InfogainLoss(Loss):
         classes = rows.shape[1]
         if matrix.numel() != classes**2:
             raise EngineError(
-                f"layer {self.layer.name!r} (InfogainLoss) needs a matrix of {classes} x {classes} "
-                f"for so many classes, and {self.layer.param.infogain_loss_param.source} has "
+                f"layer {self.layer.name!r} (InfogainLoss) needs a {classes} x {classes} matrix, "
+                f"a row per class, but {self.layer.param.infogain_loss_param.source} has "
                 f"{matrix.numel()} values"
             )
         return matrix.reshape(classes, classes).to(rows.device)
@@ -484,7 +484,7 @@ def _smooth_l1_shapes(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcom
     for other in bottoms[1:]:
         require(
             count(other) == count(bottoms[0]),
-            f"needs bottoms of as many values each, got {bottoms[0]} and {other}",
+            f"needs bottoms with the same number of values, got {bottoms[0]} and {other}",
         )
     return _same_batch(param, bottoms)
 
@@ -604,7 +604,7 @@ def _accuracy_shapes(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome
     classes = _around(bottoms[0], axis)[1]
     require(
         param.accuracy_param.top_k <= classes,
-        f"top_k is {param.accuracy_param.top_k}, and there are {classes} classes",
+        f"top_k is {param.accuracy_param.top_k}, but there are only {classes} classes",
     )
     return Outcome([(), (classes,)][: len(param.top)])
 
@@ -623,8 +623,8 @@ class Accuracy(Operation):
     def why_no_diff(self, bottom: int) -> str:
         """Because it has no gradient at all."""
         return (
-            "Accuracy has no gradient, and Caffe ends its process here; take the layer out of the "
-            "net, or begin the backward pass below it, with start"
+            "Accuracy has no gradient, and Caffe ends its process here; remove the layer from the "
+            "net, or start the backward pass below it, with start"
         )
 
     def forward(self, *bottoms: Tensor) -> Tops:  # noqa: D102

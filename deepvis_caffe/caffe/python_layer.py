@@ -74,15 +74,15 @@ def make_layer(param: LayerParameter) -> Layer:
         if error.name != code.module.partition(".")[0]:
             raise
         raise ModelError(
-            f"there is no module {code.module!r} for its class {code.layer!r}; Python looks for it "
-            "on sys.path, to which the environment variable PYTHONPATH adds folders"
+            f"there is no module {code.module!r} on sys.path for its class {code.layer!r}; add the "
+            "module's folder to the environment variable PYTHONPATH"
         ) from error
     made = getattr(module, code.layer, None)
     if made is None:
         raise ModelError(f"module {code.module!r} ({module.__file__}) has no class {code.layer!r}")
     if not (isinstance(made, type) and issubclass(made, Layer)):
         raise ModelError(
-            f"{code.layer!r} of module {code.module!r} ({module.__file__}) is no subclass of "
+            f"{code.layer!r} of module {code.module!r} ({module.__file__}) is not a subclass of "
             "caffe.Layer, or of another Caffe's; import deepvis_caffe.caffe and call its install() "
             "before anything else imports caffe"
         )

@@ -43,7 +43,7 @@ def load_weights(layers: NetLayers, found: Mapping[str, Sequence[Array]], source
         There are none, or a layer's do not fit.
     """
     if not found and any(layer.blobs for layer in layers):
-        raise WeightsError(f"{source} holds no weights, and the net has layers that need them")
+        raise WeightsError(f"{source} holds no weights, but the net has layers that need them")
     known = [graph.Layer(i, one.name, one.type, (), (), one.param) for i, one in enumerate(layers)]
     found = split_weights(known, found)
     for layer in layers:
@@ -73,8 +73,8 @@ def check_shapes(
     )
     if not fits:
         raise WeightsError(
-            f"layer {layer.name!r} ({layer.type}): the net needs blobs of shapes {mine}, and "
-            f"{source} has {list(shapes)}; to go on without these, give the layer another name"
+            f"layer {layer.name!r} ({layer.type}): the net needs blobs of shapes {mine}, but "
+            f"{source} has {list(shapes)}; to leave these out, rename the layer"
         )
 
 

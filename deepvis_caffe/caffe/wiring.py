@@ -51,13 +51,13 @@ def _with_splits(layers: Sequence[LayerParameter]) -> list[LayerParameter]:
         for j, blob in enumerate(layer.top):
             if blob in written and list(layer.bottom[j : j + 1]) != [blob]:
                 raise ModelError(
-                    f"layer {layer.name!r} ({layer.type}) writes blob {blob!r}, and so does an "
-                    "earlier layer; only a layer that works in place, whose bottom it is, may"
+                    f"layer {layer.name!r} ({layer.type}) writes blob {blob!r}, which an earlier "
+                    "layer already writes; only an in-place layer may overwrite its bottom"
                 )
             if blob in written and readers[written[blob]] > 1:
                 raise ModelError(
-                    f"layer {layer.name!r} ({layer.type}) overwrites blob {blob!r} in place, and "
-                    "other layers read it; give its top a name of its own"
+                    f"layer {layer.name!r} ({layer.type}) overwrites blob {blob!r} in place, but "
+                    "other layers read it; give its top another name"
                 )
             written[blob] = i, j
         for j, weight in enumerate(layer.loss_weight[: len(layer.top)]):

@@ -88,8 +88,7 @@ class Lmdb(Source):
         offset, size = self._places[index]
         if size > limits.IMAGE_FILE:
             raise ImageError(
-                f"too large: the record has {size:,} bytes, and at most {limits.IMAGE_FILE:,} are "
-                "read"
+                f"too large: the record has {size:,} bytes, more than {limits.IMAGE_FILE:,}"
             )
         with boundary(ImageError, "the record cannot be read"), self._lock:
             if self._file is None:
@@ -134,11 +133,11 @@ def picture_from_datum(
         np.array(datum.float_data, np.float32) if floats else np.frombuffer(datum.data, np.uint8)
     )
     if values.size != math.prod(shape) or min(shape) < 1:
-        raise ImageError(f"the Datum says {shape} and holds {values.size:,} values")
+        raise ImageError(f"the Datum's shape is {shape}, but it holds {values.size:,} values")
     check_pixels(*shape[1:], values.nbytes, megapixels)
     if floats:
         if not (values.min() >= 0 and values.max() <= 255):
-            raise ImageError("the Datum's floats are not pixels: they are not within 0 to 255")
+            raise ImageError("the Datum's floats are not pixels: some are outside 0 to 255")
         values = values / np.float32(255)
     picture = values.reshape(shape).transpose(1, 2, 0)
     return picture[..., ::-1] if datum.channels == 3 else picture
@@ -286,7 +285,7 @@ def _datasets(path: Path, file: Any, wanted: str | None, megapixels: float) -> _
             numbers = np.asarray(values)
         if is_numeric and np.isfinite(numbers).all() and np.array_equal(numbers, np.rint(numbers)):
             return _Datasets(name, label)
-        log.warning("%s: the values of %r are not whole numbers, so no classes", path, label)
+        log.warning("%s: %r has values that are not whole numbers, so no classes", path, label)
     return _Datasets(name, None)
 
 

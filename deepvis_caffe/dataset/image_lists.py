@@ -89,8 +89,8 @@ def parse_list(source: Path, root: Path | None = None) -> tuple[ListedImage, ...
         label = label_of(line)
         if labels.setdefault(line.name, label) != label:
             raise ImageError(
-                f"{source}:{line.number}: {line.name} has class {label} here, and "
-                f"{labels[line.name]} further up"
+                f"{source}:{line.number}: {line.name} has class {label} here, but "
+                f"{labels[line.name]} on an earlier line"
             )
     place = find_start(source, list(labels), root)
     return tuple(ListedImage(name, label, place(name)) for name, label in labels.items())
@@ -154,11 +154,11 @@ def _no_class(line: _Line) -> str:
     where = f"in line {line.number}"
     for value in line.values:
         if not re.fullmatch(_NUMBER, value):
-            return f"what follows the path {where} is no number, {shortened(value)!r}"
+            return f"what follows the path {where} is not a number, {shortened(value)!r}"
     if len(line.values) > 1:
         return f"{len(line.values)} values follow the path {where}"
     if line.values and not float(line.values[0]).is_integer():
-        return f"what follows the path {where} is no whole number, {shortened(line.values[0])}"
+        return f"what follows the path {where} is not a whole number, {shortened(line.values[0])}"
     if line.values and abs(float(line.values[0])) > limits.LARGEST_SIZE:
         return f"what follows the path {where} is too large, {shortened(line.values[0])}"
     return ""
@@ -189,7 +189,7 @@ def find_start(source: Path, names: Sequence[str], root: Path | None) -> Callabl
             if None in every or len(set(every)) < len(every):  # two images would become one
                 continue
             log.warning(
-                "%s: its paths are not there, and are taken to start at %s: %s is %s",
+                "%s: its paths do not exist as written; they are taken relative to %s: %s is %s",
                 source,
                 folder,
                 names[0],
@@ -197,9 +197,9 @@ def find_start(source: Path, names: Sequence[str], root: Path | None) -> Callabl
             )
             return lambda name: folder / str(_below(name, leading))
     raise ImageError(
-        f"of the {len(names):,} files in the list {source}, not one is there: tried "
-        f"{folders[0] / shortened(names[0], 300)}; name the folder where its paths "
-        "start: --image-root FOLDER, or `image_root` in the settings"
+        f"none of the {len(names):,} files in the list {source} exists: tried "
+        f"{folders[0] / shortened(names[0], 300)}; give the folder that its paths are "
+        "relative to: --image-root FOLDER, or `image_root` in the settings"
     )
 
 

@@ -82,18 +82,18 @@ class _Tree:
         self._file, self._length = file, os.fstat(file.fileno()).st_size
         head = file.read(_PAGE.size + _META.size + 4)
         if len(head) < _PAGE.size + _META.size + 4:
-            raise _Damage(f"it has {self._length} bytes, which is too short")
+            raise _Damage(f"it has only {self._length} bytes, too few for an LMDB")
         # The page size is at the start of the first tree in the first meta record.
         (self._page_size,) = struct.unpack_from("<I", head, _PAGE.size + _META.size)
         metas = [meta for number in (0, 1) if (meta := self._meta(number))]
         if not metas:
-            raise _Damage("it is no LMDB, or its first pages are damaged")
+            raise _Damage("it is not an LMDB, or its first pages are damaged")
         self._root, self._last, self._entries, _ = max(metas, key=lambda meta: meta[3])
         needed = (self._last + 1) * self._page_size
         if needed > self._length:
             raise _Damage(
-                f"it is cut off: it says that it has {self._last + 1:,} pages of "
-                f"{self._page_size:,} bytes, {needed:,} in all, and has {self._length:,}"
+                f"it is truncated: its {self._last + 1:,} pages of {self._page_size:,} bytes need "
+                f"{needed:,} bytes, but it has {self._length:,}"
             )
 
     def _meta(self, number: int) -> tuple[int, int, int, int] | None:
@@ -108,7 +108,7 @@ class _Tree:
         if magic != MAGIC or not _PAGE.unpack_from(page)[2] & _META_PAGE:
             return None
         if version != VERSION:
-            raise _Damage(f"it is of version {version} of LMDB's format, and {VERSION} is read")
+            raise _Damage(f"it has version {version} of LMDB's format; expected {VERSION}")
         at = _PAGE.size + _META.size + _TREE.size  # the first tree holds free pages
         *_, entries, root = _TREE.unpack_from(page, at)
         last, transaction = _END.unpack_from(page, at + _TREE.size)
@@ -123,7 +123,7 @@ class _Tree:
         while waiting:
             number, level = waiting.pop()
             if number in seen or level > MOST_LEVELS:
-                raise _Damage(f"its page {number} is damaged: the tree comes back to it")
+                raise _Damage(f"its page {number} is damaged: the tree loops back to it")
             seen.add(number)
             page = self._page(number)
             if _PAGE.unpack_from(page)[2] & _BRANCH:
@@ -138,7 +138,7 @@ class _Tree:
 
     def _page(self, number: int) -> bytes:
         if not 2 <= number <= self._last:
-            raise _Damage(f"it refers to page {number}, and has {self._last + 1}")
+            raise _Damage(f"it refers to page {number}, but has only {self._last + 1}")
         self._file.seek(number * self._page_size)
         page = self._file.read(self._page_size)
         kind = _PAGE.unpack_from(page)[2] & (_BRANCH | _LEAF)
@@ -171,5 +171,5 @@ class _Tree:
             offset = number * self._page_size + start
             end = (number + 1) * self._page_size
         if not length or offset + size > end:
-            raise _Damage(f"the record {key[:40]!r} claims {size:,} bytes, which are not there")
+            raise _Damage(f"the record {key[:40]!r} claims {size:,} bytes, more than there are")
         return Entry(key, offset, size)

@@ -81,7 +81,7 @@ def check_prepared(source: Source, preprocessor: Preprocessor) -> None:
         wanted = tuple(preprocessor.shape)
         last = (*shape[-1:], *shape[:-1]) == wanted
         raise ImageError(
-            f"the images are inputs of shape {shape}, and the net's input is {wanted}"
+            f"the images are inputs of shape {shape}, but the net's input is {wanted}"
             + ("; channels come first: data.transpose(0, 3, 1, 2) puts them there" if last else "")
         )
 
@@ -148,7 +148,7 @@ def to_input(image: NDArray[Any], source: Source, preprocessor: Preprocessor) ->
     """Convert what a source read to the net's input, checked as in `load_input`."""
     x = image if source.prepared else preprocessor(image)
     if x.shape != preprocessor.shape:
-        raise ImageError(f"it has shape {x.shape}, and the net's input {preprocessor.shape}")
+        raise ImageError(f"it has shape {x.shape}, but the net's input is {preprocessor.shape}")
     if not np.isfinite(x).all():
         raise ImageError("it holds values that are NaN or infinite")
     return np.asarray(x, np.float32)

@@ -93,8 +93,8 @@ def _open(
             return Lmdb(path, channels, megapixels)
         if (path / "CURRENT").is_file() and any(path.glob("MANIFEST-*")):
             raise ImageError(
-                f"{path} is a LevelDB, which cannot be read here; make an LMDB of it, or of the "
-                "images again (Caffe's convert_imageset --backend lmdb), or give the images' folder"
+                f"{path} is a LevelDB, which is not supported; convert it to an LMDB, make one of "
+                "the images (Caffe's convert_imageset --backend lmdb), or give the images' folder"
             )
         return read_folder(path, class_folders, channels, megapixels)
     if not path.exists():

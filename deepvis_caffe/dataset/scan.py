@@ -247,14 +247,14 @@ def scan_batch_size(net: Net, layers: Iterable[str], wanted: int | None = None) 
         if shape is not None and shape[:1] != (1,):
             raise EngineError(
                 f"layer {name!r} has shape {shape} for one image: its first axis is not the batch "
-                "axis, so its rows are no images"
+                "axis, so its rows are not images"
             )
         if why := net.why_mixed(name):
             mixed[name] = why
     if mixed and wanted != 1:
         name, why = next(iter(mixed.items()))
         log.warning(
-            "images run one at a time, because what layer %r gives for one image depends on the "
+            "images run one at a time, because the output of layer %r for one image depends on the "
             "others in its batch: %s",
             name,
             why,

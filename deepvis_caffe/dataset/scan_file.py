@@ -120,13 +120,13 @@ def read_moments(path: Path, names: Sequence[str], units: int) -> tuple[Moments 
 def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     """A scan's file and its header; anything wrong with it is a `ResultsError`."""
     if not exists(path):
-        raise ResultsError(f"there is no {path}: `deepvis top-images` makes it")
+        raise ResultsError(f"there is no {path}: run `deepvis top-images` to make it")
     with boundary(ResultsError, f"{path} cannot be read as a scan"), Npz(path, SCAN) as file:
         header = json.loads(file["header"].tobytes())
         if header["format"] != FORMAT or header["version"] != VERSION:
             raise ResultsError(
-                f"{path} is of version {header['version']}, and version {VERSION} is what can "
-                "be read here; make it again"
+                f"{path} has version {header['version']}, but only version {VERSION} can be read; "
+                "run `deepvis top-images` again"
             )
         yield file, _Header.model_validate(header).model_dump()
 
@@ -225,7 +225,7 @@ def _array(file: Npz, layer: str | None, name: str, kind: str, *sizes: int | Non
     )
     if array.dtype.kind != kind or not fits:
         whose = "its arrays" if layer is None else f"the arrays of layer {layer!r}"
-        raise ValueError(f"{whose} do not fit each other: {name!r} is {array.dtype} {array.shape}")
+        raise ValueError(f"{whose} are inconsistent: {name!r} is {array.dtype} {array.shape}")
     return array
 
 

@@ -91,7 +91,7 @@ def parse_tile_name(name: str) -> tuple[str, Box]:
     """
     match = NAME.fullmatch(name)
     if match is None:
-        raise ImageError(f"{name} is not the name of a tile, as photograph_0200_0100_0133.png is")
+        raise ImageError(f"{name} is not a tile's name, such as photograph_0200_0100_0133.png")
     top, left, side = (int(part) for part in match.groups()[1:])
     return match[1], (top, left, top + side, left + side)
 

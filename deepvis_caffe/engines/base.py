@@ -244,7 +244,7 @@ class Net(abc.ABC):
         if not labels:
             why = "they are not the net's classes" if self.labels else "load_net got no labels"
             raise SettingsError(
-                f"the units of layer {layer!r} have no names, so none is {label!r}: {why}; give "
+                f"layer {layer!r} has no unit names, so {label!r} cannot be looked up: {why}; give "
                 "the unit's number"
             )
         return unit_of(labels, label, layer)
@@ -282,7 +282,7 @@ class Net(abc.ABC):
                 own = Value(value.blob)
                 name = self.model.graph.value_name(own)
                 works = value.version and name and self.opaque.runs(self._writer(own).name)
-                hint = f"; {name!r}, the value before it, can be used" if works else ""
+                hint = f"; {name!r}, the value before it, still works" if works else ""
                 raise EngineError(f"layer {layer.name!r} ({layer.type}) cannot run: {why}{hint}")
 
     def check_gradient(self, name: str) -> None:
@@ -303,8 +303,8 @@ class Net(abc.ABC):
             # A PriorBox contributes to boxes, but is not what blocks their gradient.
             without = [one for one in below if one.type in NO_GRADIENT - CONSTANTS]
             reason = (
-                f"it lies behind {without[0].name!r} ({without[0].type}), which chooses, sorts or "
-                "compares; take a layer below that"
+                f"it depends on {without[0].name!r} ({without[0].type}), which selects, sorts or "
+                "compares; use a layer below that"
                 if without
                 else f"it does not depend on the image, {self.image_input()!r}{self._but_on(start)}"
             )
@@ -385,8 +385,8 @@ class Net(abc.ABC):
         listed = ", ".join(f"{one.name!r}, held at {one.what}" for one in held)
         one = held[0].name
         return (
-            f", but only on {listed}. To look at it, make {one!r} the image (image_input, "
-            f"--image-input {one}) or let it hold the image, too (inputs, --inputs {one}:image)"
+            f", but only on {listed}. To visualize it, make {one!r} the image (image_input, "
+            f"--image-input {one}) or feed it the image as well (inputs, --inputs {one}:image)"
         )
 
     @property
@@ -401,9 +401,9 @@ class Net(abc.ABC):
         if self._preprocessor is None:
             name = self.image_input()
             raise ImageError(
-                f"the image input, {name!r}, has shape {tuple(self.inputs[name])}; it must have 4 "
-                "axes, (N, C, H, W), to hold pictures. Layers can be listed, and forward and "
-                "backward take arrays of that shape"
+                f"the image input, {name!r}, has shape {tuple(self.inputs[name])}; images need 4 "
+                "axes, (N, C, H, W). Layers can still be listed, and forward and backward still "
+                "take arrays of that shape"
             )
         return self._preprocessor
 
@@ -672,7 +672,7 @@ class Net(abc.ABC):
         """What `method` evaluated last; can be taken only once."""
         evaluated, self._evaluated = self._evaluated, None
         if evaluated is None or evaluated[0] != method:
-            raise EngineError(f"{gradient} may be called once after each {method}")
+            raise EngineError(f"{gradient} can be called only once after each {method}")
         return evaluated[1]
 
     # -- what an engine implements -----------------------------------------------------------
@@ -741,8 +741,8 @@ def check_diff(name: str, shape: tuple[int, ...], diff: Any) -> None:
     """Raise `EngineError` if a diff has another shape than the value that `name` means."""
     if tuple(diff.shape) != shape:
         raise EngineError(
-            f"the backward pass from {name!r}, of shape {shape}, takes a diff of that shape, and "
-            f"got one of {tuple(diff.shape)}"
+            f"backward pass from {name!r}: expected a diff of shape {shape}, got one of "
+            f"{tuple(diff.shape)}"
         )
 
 
@@ -757,7 +757,7 @@ def same_net(make_net: Callable[[], Net], expected: str) -> Net:
     net = make_net()
     if net.fingerprint != expected:
         raise ModelError(
-            "a worker's net is not the same as here: prototxt, weights or mean differ; copy the "
-            f"files again (prototxt {net.model.prototxt}, weights {net.model.caffemodel})"
+            "a worker's net differs from this one in prototxt, weights or mean; copy the files "
+            f"again (prototxt {net.model.prototxt}, weights {net.model.caffemodel})"
         )
     return net

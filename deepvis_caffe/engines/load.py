@@ -157,8 +157,8 @@ def load_net(
 
         if precision == "bfloat16":
             raise EngineError(
-                'precision="bfloat16" is for the torch engine, and this net runs on pycaffe '
-                f'({choice.reason}); take precision="float32" or engine="torch"'
+                'precision="bfloat16" needs the torch engine, but this net runs on pycaffe '
+                f'({choice.reason}); use precision="float32" or engine="torch"'
             )
         net = PycaffeNet(model, preprocessor, choice.device)
     else:
@@ -199,7 +199,7 @@ def opaque_lines(opaque: OpaqueLayers, most: int = 10) -> list[str]:
         names = ", ".join(repr(layer.name) for layer in layers[:3])
         more = f" and {len(layers) - 3} more" if len(layers) > 3 else ""
         behind = {name for layer in layers for name in layer.dependents} - set(opaque)
-        lost = f"; so {len(behind)} layer(s) that need it cannot either" if behind else ""
+        lost = f"; nor can {len(behind)} layer(s) that depend on them" if behind else ""
         lines.append(f"cannot run {names}{more} ({kind}): {reason}{lost}")
     return lines[:most] + ([f"and {len(lines) - most} more kinds"] if len(lines) > most else [])
 
@@ -368,7 +368,7 @@ def _fitting(net: Net, labels: Labels, where: str | Path) -> Labels:
     boxes = detector(net)
     if not (boxes and boxes.fits(labels)):
         log.warning(
-            "no output has as many units as %s has names (%d): they are left out",
+            "no output has as many units as %s has names (%d); its names are ignored",
             where,
             len(labels),
         )
@@ -435,7 +435,7 @@ def _trained_size(model: Model, preprocessor: Preprocessor) -> tuple[int, int] |
     if size == (height, width) or size[0] < height or size[1] < width:
         return None
     log.info(
-        "%s: images are resized to %d x %d, of which the center is cut out, as by its data layer",
+        "%s: images are resized to %d x %d and center-cropped, as in its data layer",
         model.prototxt,
         *size,
     )
@@ -449,8 +449,8 @@ def _mean_file(prototxt: Path | None, written: str) -> Path | None:
         log.info("%s: the mean is %s, as in its transform_param", prototxt, found)
         return found
     log.warning(
-        "%s was trained with the mean file %s, which is not there; no mean is subtracted. Copy it "
-        "to %s, or write in your settings: mean = %r",
+        "%s was trained with the mean file %s, which does not exist; no mean is subtracted. Copy "
+        "it to %s, or write in your settings: mean = %r",
         prototxt,
         written,
         prototxt.parent if prototxt else Path(),

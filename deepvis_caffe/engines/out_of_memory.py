@@ -63,12 +63,12 @@ def lack_of(what: str, error: BaseException, images: int = 0) -> OutOfMemoryErro
     asked = ""
     if size:
         count = float(size[1]) * 1024 ** _UNITS[size[2].lower()]
-        asked = f", where {_in_words(count)} more were asked for"
+        asked = f" (tried to allocate {_in_words(count)} more)"
     less = "a smaller batch_size or input_shape"
     if images:
         fewer = f"at most {images // 2} images at a time (batch_size), or " if images > 1 else ""
         less = f"{fewer}a smaller input_shape"
-    return OutOfMemoryError(f"not enough memory for {what}{asked}; take {less}")
+    return OutOfMemoryError(f"not enough memory for {what}{asked}; use {less}")
 
 
 @contextmanager
@@ -150,7 +150,7 @@ def in_batches(
         net.ops.release()
         fitting[what] = min(fitting.get(what, size), max(1, most // 2))
         log.warning(
-            "%s: %d images at a time do not fit into memory; going on with %d (%s)",
+            "%s: a batch of %d images does not fit in memory; continuing with %d (%s)",
             what,
             most,
             fitting[what],
@@ -162,10 +162,10 @@ def in_batches(
 def _too_large(what: str, count: int, splits: bool, error: Exception) -> OutOfMemoryError:
     said = str(error) if isinstance(error, OutOfMemoryError) else str(lack_of("it", error))
     if splits:
-        return OutOfMemoryError(f"{what}: not even one image fits into memory: {said}")
+        return OutOfMemoryError(f"{what}: not even one image fits in memory: {said}")
     return OutOfMemoryError(
-        f"{what}: {count} images that are compared with each other have to be in one batch, and do "
-        f"not fit into memory: {said}; {max(1, count // 2)} of them (seeds) take half as much"
+        f"{what}: {count} images must be in one batch, because they are compared with each other, "
+        f"but do not fit in memory: {said}; {max(1, count // 2)} of them (seeds) need half as much"
     )
 
 

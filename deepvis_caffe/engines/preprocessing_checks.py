@@ -15,8 +15,8 @@ from deepvis_caffe.model.preprocess import Preprocessor
 
 WHITE = 255.0  # in Caffe's data layers, which a transform_param configures
 NO_MEAN = (
-    "no mean is set; most nets for color pictures were trained with one, ImageNet's is (104, 117, "
-    "123). Set mean to it (--mean), or to 0 if there was none"
+    "no mean is set, but most nets for color images were trained with one (ImageNet's is (104, "
+    "117, 123)). Set mean to it (--mean), or to 0 if the net was trained without one"
 )
 ONE_GRAY = 1.0  # of 255; the same mean, computed or rounded differently, stays within this
 # Layers that may replace a mean if they read the image.
@@ -54,13 +54,13 @@ def differs_from_training(model: Model, preprocessor: Preprocessor | None) -> st
                 where = "" if transform.mean_value else f", {transform.mean_file}"
                 said.append(
                     f"the mean is ({_numbers(ours)}), but the net's own transform_param says "
-                    f"({_numbers(theirs)}{where}); mean = None takes that one"
+                    f"({_numbers(theirs)}{where}); mean = None uses that one"
                 )
     scale = preprocessor.input_scale
     if transform.HasField("scale") and scale != 1 and not np.isclose(scale, transform.scale):
         said.append(
             f"input_scale is {scale:g}, but the net's own transform_param says "
-            f"{transform.scale:g}; input_scale = None takes that one"
+            f"{transform.scale:g}; input_scale = None uses that one"
         )
     return "; ".join(said)
 

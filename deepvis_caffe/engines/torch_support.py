@@ -41,21 +41,21 @@ def why_not(layer: Layer, weight_shapes: Sequence[Sequence[int]] = ()) -> str:
     axes = len(weight_shapes[0]) - 2 if weight_shapes else 2
     if layer.type in _CONVOLUTIONS and not 1 <= axes <= 3:
         return (
-            f"layer {layer.name!r} ({layer.type}): {axes} spatial axes; the torch engine "
-            "convolves over one, two or three"
+            f"layer {layer.name!r} ({layer.type}): got {axes} spatial axes; the torch engine "
+            "supports one, two or three"
         )
     pool = layer.param.pooling_param.pool
     if layer.type in _POOLINGS and pool == PoolingParameter.STOCHASTIC:
         return (
-            f"layer {layer.name!r} (Pooling): STOCHASTIC pooling is not defined outside training, "
-            "not by Caffe on a CPU either; set pool: AVE or pool: MAX in the deploy prototxt"
+            f"layer {layer.name!r} (Pooling): STOCHASTIC pooling is undefined outside training, in "
+            "Caffe on the CPU as well; set pool: AVE or pool: MAX in the deploy prototxt"
         )
     fillers = layer.param.dummy_data_param.data_filler if layer.type == "DummyData" else ()
     for filler in fillers:
         if filler.type not in FILLERS:
             return (
-                f"layer {layer.name!r} (DummyData): filler {filler.type!r}; the torch engine "
-                "fills with constant, uniform and gaussian"
+                f"layer {layer.name!r} (DummyData): unsupported filler {filler.type!r}; the torch "
+                "engine supports constant, uniform and gaussian"
             )
     return ""
 

@@ -67,7 +67,7 @@ class UnloadedNet(Net):
 
     def _refuse(self, *args: Any) -> Any:
         raise EngineError(
-            "this net was loaded with run=False, only to tell about itself; net.loaded() runs"
+            "this net was loaded with run=False and cannot run; call net.loaded() for one that can"
         )
 
     _forward: Any = _refuse

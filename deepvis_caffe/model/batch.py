@@ -32,11 +32,11 @@ def _softmax(layer: Layer) -> str:
 
 
 def _recurs(layer: Layer) -> str:
-    return "takes the rows of axis 0 for steps of a sequence"
+    return "treats axis 0 as steps of a sequence"
 
 
 def _filter(layer: Layer) -> str:
-    return "leaves rows of axis 0 out"
+    return "drops rows of axis 0"
 
 
 def _gather(layer: Layer) -> str:
@@ -44,7 +44,7 @@ def _gather(layer: Layer) -> str:
 
 
 def _reverse(layer: Layer) -> str:
-    return "" if 0 not in (layer.param.reverse_param.axis or [0]) else "turns axis 0 round"
+    return "" if 0 not in (layer.param.reverse_param.axis or [0]) else "reverses axis 0"
 
 
 # How a layer type mixes images, in words; empty if its parameters keep them independent. Layers

@@ -70,7 +70,7 @@ def read_caffemodel(path: str | Path, may_be_empty: bool = False) -> dict[str, B
             return _read_hdf5(path, may_be_empty)
         found = sniff(head)
         if found:
-            raise WeightsError(f"{path} is no caffemodel: it is {found}")
+            raise WeightsError(f"{path} is not a caffemodel: it is {found}")
         return _read_binary(
             path, memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)), may_be_empty
         )
@@ -127,7 +127,7 @@ def _read_binary(path: Path, buffer: memoryview, may_be_empty: bool) -> dict[str
     except _WireError as error:
         if not count:
             raise WeightsError(
-                f"{path} is no caffemodel, or its download broke off at once: {error}"
+                f"{path} is not a caffemodel, or its download broke off at once: {error}"
             ) from None
         last = f", the last one {decode_names(layers)[-1]!r}" if layers else ""
         raise WeightsError(
@@ -192,7 +192,7 @@ def read_blob(buffer: memoryview, where: str) -> NDArray[np.float32]:
             shape = _read_shape(value)
     if raw:
         if raw_type >= len(_RAW_TYPES):
-            raise WeightsError(f"{where}: its numbers are of type {raw_type}, which is not known")
+            raise WeightsError(f"{where}: its numbers have unknown type {raw_type}")
         data.add(raw, _RAW_TYPES[raw_type])
     if is_legacy:
         shape = tuple(legacy.values())
@@ -216,14 +216,12 @@ def _shaped(
     if shape is None:
         shape = () if values.size == 1 else (values.size,)  # Caffe writes no shape for a scalar
     if len(shape) > BLOB_AXES:
-        raise WeightsError(f"{where}: its shape has {len(shape)} axes, and at most {BLOB_AXES} do")
+        raise WeightsError(f"{where}: its shape has {len(shape)} axes, more than {BLOB_AXES}")
     if shape and not 0 <= min(shape) <= max(shape) <= LARGEST_SIZE:
-        raise WeightsError(
-            f"{where}: its shape {shape} has an axis that is not between 0 and {LARGEST_SIZE:,}"
-        )
+        raise WeightsError(f"{where}: its shape {shape} has an axis outside 0 to {LARGEST_SIZE:,}")
     if math.prod(shape) != values.size:
         raise WeightsError(
-            f"{where}: its shape {shape} needs {math.prod(shape)} values, it has {values.size}"
+            f"{where}: its shape {shape} needs {math.prod(shape)} values, but it has {values.size}"
         )
     return values.reshape(shape)
 
@@ -237,7 +235,7 @@ class _Numbers:
 
     def add(self, data: memoryview, kind: str) -> None:
         if len(data) % np.dtype(kind).itemsize:
-            raise _WireError(f"{self._where} has half a number", 0)
+            raise _WireError(f"{self._where} ends inside a number", 0)
         if len(data) > 8:
             self._parts.append((kind, data))
             return
@@ -273,7 +271,7 @@ def _read_hdf5(path: Path, may_be_empty: bool) -> dict[str, Blobs]:
     with open_hdf5(path) as file:
         data = file.get("data")
         if not hasattr(data, "visititems"):  # a dataset, or missing
-            raise WeightsError(f"{path} is no caffemodel: it is {_hdf5_noun(file)}")
+            raise WeightsError(f"{path} is not a caffemodel: it is {_hdf5_noun(file)}")
         for name, dataset in datasets(data).items():
             name = name.encode() if isinstance(name, str) else name
             layer, _, index = name.rpartition(b"/")  # layer names may contain slashes

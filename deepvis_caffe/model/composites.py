@@ -83,8 +83,8 @@ def part_weights(name: str, blobs: Blobs, types: Mapping[str, str]) -> dict[str,
 def _bn(layer: LayerParameter, blobs: Blobs) -> list[LayerParameter]:
     if len(layer.top) > 1:
         raise ValueError(
-            "its second and third top, the batch's mean and variance, are not computed here; "
-            "remove them and what reads them from the prototxt"
+            "its second and third top, the batch's mean and variance, are not supported; "
+            "remove them, and the layers that read them, from the prototxt"
         )
     bn = layer.bn_param
     scale = _copy(layer, "Scale")

@@ -68,9 +68,9 @@ def align_crops(graph: Graph, shapes: Mapping[Value, Shape]) -> Iterator[str]:
             layer.param.crop_param.axis = 2
             layer.param.crop_param.offset.extend(offset)
             yield (
-                f"layer {layer.name!r} (Crop) says no offset and is cropped from {offset}, where "
-                "its bottoms lie over each other, as in the Caffe of FCN and HED; give it a "
-                "crop_param to have another, crop_param { offset: 0 } for stock Caffe's"
+                f"layer {layer.name!r} (Crop) has no offset; {offset} is used, which aligns its "
+                "bottoms as the Caffe of FCN and HED does; for another, add a crop_param, for "
+                "example crop_param { offset: 0 } as in stock Caffe"
             )
 
 

@@ -235,7 +235,7 @@ def _check_inputs(
         if name not in inputs:
             raise UnknownNameError("input", name, inputs, f"net {net!r}")
     if all(is_source(layer, weights) for layer in layers):
-        raise ModelError(f"net {net!r}: no layer is left that does not need labels")
+        raise ModelError(f"net {net!r}: every layer needs labels, so no layer is left")
     if not inputs:
         raise ModelError(
             f"net {net!r} has no input: no Input or data layer, and no blob that no layer writes. "
@@ -317,7 +317,7 @@ def _with_shapes(
             if one.type == "Input" and not one.input_param.shape:
                 blob = one.top[0]
                 who = f"no layer writes blob {blob!r}, and " if blob in findings.unwritten else ""
-                why = f"{who}the file does not tell its shape; give --input-shape {blob}:1,..."
+                why = f"{who}the file does not give its shape; pass --input-shape {blob}:1,..."
                 findings.faults.append((one, why))
             made.append(one)
     return made
@@ -327,8 +327,8 @@ def _check_axes(blob: str, declared: Shape, given: Mapping[str, Shape]) -> None:
     shape = given.get(blob, declared)
     if declared and len(shape) != len(declared):
         raise ModelError(
-            f"input {blob!r} has {len(declared)} axes, as in {declared}, and the shape {shape} "
-            f"that is given for it has {len(shape)}; the first one is the batch, 1 for one image"
+            f"input {blob!r} has {len(declared)} axes in the file, {declared}, but {len(shape)} in "
+            f"the given shape {shape}; the first one is the batch, 1 for one image"
         )
 
 
@@ -337,10 +337,10 @@ def _ask(net: str, blob: str, channels: int | None, hint: Hint, weights: Arrays 
     shape = hint.shape_of(channels or hint.channels or COLOURS, COMMON, COMMON)
     axes = "batch, channels, frames" if hint.frames else "batch, channels"
     as_flag = f"{blob}:{','.join(map(str, shape))}"
-    tell = "" if weights else "; the weights would tell it, too"
+    tell = "" if weights else "; the weights would determine it, too"
     raise ModelError(
-        f"net {net!r}: the file does not tell the shape of input {blob}; give it ({axes}, "
-        f"height, width), for example as the setting input_shape = {{{blob!r}: {shape}}}, as the "
+        f"net {net!r}: the file does not give the shape of input {blob}; set it ({axes}, "
+        f"height, width), for example with the setting input_shape = {{{blob!r}: {shape}}}, the "
         f"flag --input-shape '{as_flag}', or in Python as input_shapes{tell}"
     )
 
@@ -391,7 +391,7 @@ def _rename_layers(layers: Iterable[LayerParameter], findings: Findings) -> dict
         layer.name = names.free(name)
         if layer.name != name:
             findings.notes.append(
-                f"two layers are named {name!r}; the later one is now {layer.name!r}"
+                f"two layers are named {name!r}; the later one is renamed {layer.name!r}"
             )
             if is_learned(layer):
                 renamed[layer.name] = name
@@ -418,8 +418,8 @@ def _rename_blobs(layers: Sequence[LayerParameter], findings: Findings) -> None:
             else:
                 now[blob] = names.free(blob)
                 findings.notes.append(
-                    f"layer {layer.name!r} writes blob {blob!r} again, which Caffe refuses; what "
-                    f"it writes is now {now[blob]!r}, for the layers behind it, too"
+                    f"layer {layer.name!r} writes blob {blob!r} again, which Caffe rejects; "
+                    f"its top is renamed {now[blob]!r}, here and for the layers that read it"
                 )
             layer.top[position] = now[blob]
             readers[now[blob]] = 0

@@ -92,8 +92,8 @@ def translate(
         for part in before:
             if part.name in taken:
                 faults[layer.name] = (
-                    f"one of the stock layers that say it would be named {part.name!r}, as another "
-                    "layer of the net is; rename that one"
+                    f"it stands for stock layers, one of which would be named {part.name!r}, "
+                    "the name of another layer of the net; rename that layer"
                 )
                 before, last = [], layer
         translated.layer.extend(before)
@@ -280,8 +280,8 @@ def _why_not_fused(layer: LayerParameter) -> str:
         ConvolutionParameter.FUSED_CONV_ELTWISE_RELU,
     ):
         return (
-            f"fuse_type {ConvolutionParameter.FuseType.Name(kind)} is not computed here; write its "
-            "parts as layers of their own"
+            f"fuse_type {ConvolutionParameter.FuseType.Name(kind)} is not supported; write its "
+            "parts as separate layers"
         )
     return ""
 

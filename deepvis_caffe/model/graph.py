@@ -118,15 +118,15 @@ class Graph:
                 if blob in version and list(param.bottom[position : position + 1]) != [blob]:
                     raise ModelError(
                         f"{where}: its top {blob!r} is already written by an earlier layer and is "
-                        "not the bottom at its place; only an in-place layer may write a blob again"
+                        "not the matching bottom; only an in-place layer may overwrite a blob"
                     )
                 if blob in version and len(readers[bottoms[position]]) > 1:
                     # Caffe splits a blob with several readers, so the layer would not be in place.
                     raise ModelError(
                         f"{where}: it overwrites {blob!r} in place, which is read "
                         f"{len(readers[bottoms[position]])} times up to here, by "
-                        f"{', '.join(readers[bottoms[position]])}; Caffe refuses that, so give "
-                        "its top a name of its own"
+                        f"{', '.join(readers[bottoms[position]])}; Caffe rejects that, so give "
+                        "its top another name"
                     )
                 version[blob] = version[blob] + 1 if blob in version else 0
                 tops.append(Value(blob, version[blob]))

@@ -140,7 +140,7 @@ def _held(
             f"{times(array.shape)}" + (f" from {value}" if isinstance(value, str | Path) else "")
         )
     if not np.isfinite(array).all():
-        raise ModelError(f"input {name!r}: the values to hold it at are NaN or infinite in places")
+        raise ModelError(f"input {name!r}: some of the values to hold it at are NaN or infinite")
     what = Path(value).name if isinstance(value, str | Path) else "the given values"
     return Held(name, what, np.ascontiguousarray(array.reshape(one)))
 

@@ -211,14 +211,13 @@ def fit_inputs(
         if trial.lacks_batch(blob, shape):
             fitted.shapes[blob] = trial.known[blob] = (1, *shape)
             fitted.notes.append(
-                f"input {blob!r}, {times(shape)}, lacks the batch axis; it is taken as "
-                f"{times((1, *shape))}"
+                f"input {blob!r}, {times(shape)}, has no batch axis; {times((1, *shape))} is used"
             )
     reasons: dict[str, str] = {}
     for blob, hint in hints.items():
         first = trial.first_weighted(blob)
         if blob in CONVENTIONAL and not hint.size:
-            fitted.shapes[blob], reasons[blob] = CONVENTIONAL[blob], "which is usual for that name"
+            fitted.shapes[blob], reasons[blob] = CONVENTIONAL[blob], "the usual size for that name"
         elif first and first.type == "InnerProduct" and not hint.size:
             inputs = trial.inputs_of(first)
             fitted.shapes[blob] = trial.for_inner_product(blob, first, hint)
@@ -245,7 +244,7 @@ def fit_inputs(
     for blob, reason in reasons.items():
         taken = fitted.shapes.get(blob, ())
         if taken and taken != hints[blob].shape:
-            fitted.notes.append(f"input {blob!r} is taken as {times(taken)}, {reason}")
+            fitted.notes.append(f"input {blob!r} is assumed to be {times(taken)}, {reason}")
     return fitted
 
 
@@ -334,7 +333,7 @@ class _Trial:
                 if not lost[size]:
                     break
             size = min(lost, key=lambda size: lost[size])
-            return size, "its layers work at this size, and ask for no other"
+            return size, "its layers work at this size, and require no other"
         if not len(self.weights.get(target.name, ())):
             return None
         found = _Search(self, self._up_to(target), target, images).size()

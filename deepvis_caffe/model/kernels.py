@@ -84,8 +84,8 @@ def kernels_of(model: Model, name: str) -> Kernels:
     if layer.type not in WITH_KERNELS:
         shapes = ", ".join(f"{blob_name(layer.type, i)} {b.shape}" for i, b in enumerate(blobs))
         raise ModelError(
-            f"layer {layer.name!r} ({layer.type}) has weights ({shapes}), but no kernels: only "
-            f"{', '.join(WITH_KERNELS)} layers have"
+            f"layer {layer.name!r} ({layer.type}) has weights ({shapes}) but no kernels; only "
+            f"{', '.join(WITH_KERNELS)} layers have kernels"
         )
     if layer.type == "InnerProduct":
         return _of_inner_product(model, layer, blobs[0])

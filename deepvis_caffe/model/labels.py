@@ -76,7 +76,7 @@ def as_labels(labels: str | os.PathLike[str] | Sequence[str] | None) -> Labels:
     names = tuple(labels)
     for name in names:
         if not isinstance(name, str):
-            raise SettingsError(f"labels are a file or names, one for each unit; got {name!r}")
+            raise SettingsError(f"labels must be a file or names, one per unit; got {name!r}")
     return names
 
 

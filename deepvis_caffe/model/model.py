@@ -107,7 +107,7 @@ class Model:
         unknown = {
             layer.name: why_not_allowed(layer.param)
             if layer.type == "Python"
-            else "its type is not known"
+            else "its type is unknown"
             for layer in self.graph
             if layer.type not in RULES
         }
@@ -144,7 +144,7 @@ class Model:
             first, count = list(self.weight_shapes)[:5], len(self.weight_shapes)
             raise WeightsError(
                 f"net {self.graph.name!r} has {count} layer{'s' * (count > 1)} with weights "
-                f"({', '.join(first)}{', ...' * (count > len(first))}), and no weights are given: "
+                f"({', '.join(first)}{', ...' * (count > len(first))}), but no weights were given: "
                 "set `weights` to its .caffemodel (--weights)"
             )
 
@@ -278,7 +278,7 @@ def _ignored(model: Model, written: Prototxt) -> Iterator[str]:
     for (kind, path), names in fields.items():
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         yield (
-            f"{path} is not stock Caffe's, is not known, and has no effect in "
+            f"unknown field {path} (not in stock Caffe) has no effect in "
             f"{', '.join(map(repr, names[:3]))}{more} ({kind})"
         )
 
@@ -324,13 +324,13 @@ def _check_memory(
             listed = ", ".join(f"{v.blob} {shapes[v]}" for v in layer.tops if v in shapes)
             raise ModelError(
                 f"layer {layer.name!r} ({layer.type}) needs {in_gib(needed)} for one image of "
-                f"{times(image[1:])}, and this machine has {in_gib(memory)} ({listed}); give a "
+                f"{times(image[1:])}, but this machine has {in_gib(memory)} ({listed}); use a "
                 "smaller input_shape (--input-shape)"
             )
     if (total := sum(sizes.values())) > memory:
         yield (
-            f"for one image of {times(image[1:])} its blobs take {in_gib(total)}, and this machine "
-            f"has {in_gib(memory)}: a pass that keeps all of them, as gradients do, may fail"
+            f"for one image of {times(image[1:])} its blobs need {in_gib(total)}, but this machine "
+            f"has {in_gib(memory)}: a pass that keeps all of them, as for gradients, may fail"
         )
 
 

@@ -33,7 +33,7 @@ class OpaqueLayer:
     dependents: tuple[str, ...]
 
     def __str__(self) -> str:
-        behind = f"; {_listed(self.dependents)} behind it cannot run either"
+        behind = f"; nor can {_listed(self.dependents)}, downstream of it"
         return (
             f"layer {self.name!r} ({self.type}): {self.reason}{behind if self.dependents else ''}"
         )

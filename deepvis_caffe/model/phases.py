@@ -194,20 +194,20 @@ def _notes(
             known = f"; they name {', '.join(named)}" if named else ""
             yield f"stage {stage!r} has no effect: no rule of a layer names it{known}"
     if taken.phase == TRAIN:
-        yield f"taken in phase TRAIN, because in phase TEST {plain.why_not}"
+        yield f"loaded in phase TRAIN, because in phase TEST {plain.why_not}"
     if asked:
         return
     if taken.stages:
         is_deploy = taken.phase == TEST and taken.stages == (DEPLOY,)
-        why = "the finished net" if is_deploy else f"because without a stage {plain.why_not}"
-        yield f"taken in stage {taken.stages[0]!r}, {why}{_how_to_choose(taken, named)}"
+        why = "the deploy net" if is_deploy else f"because without a stage {plain.why_not}"
+        yield f"loaded in stage {taken.stages[0]!r}, {why}{_how_to_choose(taken, named)}"
     elif any(
         ask.kind(layer) == "computes" and _waits_for_a_stage(layer, taken.phase)
         for layer in net.layer
     ):
         why = f" ({taken.why_not})" if taken.flaws else ""
         yield (
-            f"some of its layers belong to stages, and no stage is set{why}"
+            f"some of its layers belong to stages, but no stage is set{why}"
             f"{_how_to_choose(taken, named)}"
         )
 
@@ -218,6 +218,6 @@ def _how_to_choose(taken: _Net, named: tuple[str, ...]) -> str:
         return ""
     one = others[0]
     return (
-        f". The stages that its layers name are {', '.join(named)}; choose, for example, with the "
+        f". Its layers name the stages {', '.join(named)}; choose one, for example with the "
         f"setting stages = ({one!r},), the flag --stages {one}, or in Python stages=({one!r},)"
     )

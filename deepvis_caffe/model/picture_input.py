@@ -37,8 +37,8 @@ def as_input(preprocessor: Preprocessor, image: NDArray[Any] | str | os.PathLike
         channels = preprocessor.shape[0]
         if array.shape[:2] != (1, channels) or array.dtype.kind != "f":
             raise ImageError(
-                f"an input of the net is one image at a time, float32 (1, {channels}, H, W); got "
-                f"{array.dtype} {array.shape}"
+                f"expected one image as the net's input, float32 of shape (1, {channels}, H, W); "
+                f"got {array.dtype} {array.shape}"
             )
         return np.asarray(array[0], np.float32)
     if array.dtype.kind == "f" and array.shape == preprocessor.shape:

@@ -288,20 +288,20 @@ class Preprocessor:
         if 0 < largest <= 1 and white > 50:
             times = ", ".join(f"{value:.4g}" for value in self.full_mean.mean(axis=(1, 2)) * white)
             return (
-                f"values of at most {largest:.4g}, as of images in 0..1, beside raw_scale {white:g}"
-                f": set raw_scale to 1; or, if the net was trained on pixels of 0..{white:g}, the "
-                f"mean to ({times})"
+                f"values of at most {largest:.4g}, as for images in 0..1, but raw_scale is "
+                f"{white:g}: set raw_scale to 1; or, if the net was trained on pixels of "
+                f"0..{white:g}, set the mean to ({times})"
             )
         if white < largest and white < 50:
             return (
-                f"values up to {largest:.4g}, as of images in 0..255, beside raw_scale {white:g}: "
+                f"values up to {largest:.4g}, as for images in 0..255, but raw_scale is {white:g}: "
                 "set raw_scale to 255, with input_scale for a factor after the mean is subtracted; "
                 f"or divide the mean by {255 / white:g}"
             )
         if white < largest and len(self.full_mean) in PICTURES:
             return (
-                f"values up to {largest:.6g}, whiter than white, which is {white:g}: a digit too "
-                "many? Otherwise set raw_scale to what white was in training"
+                f"values up to {largest:.6g}, brighter than white, which is {white:g}: is there a "
+                "digit too many? If not, set raw_scale to the value of white in training"
             )
         return ""
 
@@ -332,7 +332,7 @@ class Preprocessor:
             return image @ LUMA[:, np.newaxis]
         kinds = "an RGBA picture (PNG), " if wanted == 4 else ""
         raise ImageError(
-            f"the net's input has {wanted} channels and the picture has {got}; give {kinds}a TIFF "
+            f"the net's input has {wanted} channels, but the picture has {got}; give {kinds}a TIFF "
             f"of {wanted} bands or pages, or an array (.npy or .npz) of shape (height, width, "
             f"{wanted})"
         )

@@ -274,7 +274,7 @@ def _v2_layer(layer: LayerParameter, block: Block, fields: _Fields, notes: list[
         layer.type = modern_type(written.value.text)
         notes.append(
             f"line {written.line}: `layer {{ type: {written.value.text} }}` is read as type: "
-            f'"{layer.type}"; write it so'
+            f'"{layer.type}"; write that instead'
         )
 
 
@@ -314,7 +314,7 @@ class _Fields:
             elif descriptor.message_type is not None:
                 self._fill_block(message, descriptor, line, value, inside)
             elif isinstance(value, Block):
-                self._fault(line, inside, "takes a value, and is given a block { ... }")
+                self._fault(line, inside, "takes a value, got a block { ... }")
             else:
                 self._set(message, descriptor, line, value, inside)
 
@@ -327,7 +327,7 @@ class _Fields:
         path: str,
     ) -> None:
         if not isinstance(value, Block):
-            self._fault(line, path, f"takes a block {{ ... }}, and is given {value}")
+            self._fault(line, path, f"takes a block {{ ... }}, got {value}")
             return
         held = getattr(message, descriptor.name)
         if descriptor.is_repeated:
@@ -357,7 +357,7 @@ class _Fields:
             return
         differs = message.HasField(descriptor.name) and getattr(message, descriptor.name) != value
         if differs and not HARMLESS.search(path):
-            self.notes.append(f"{path} is given twice; the last, {written}, counts")
+            self.notes.append(f"{path} is given twice; the last value, {written}, is used")
         try:
             setattr(message, descriptor.name, value)
         except ValueError as error:  # out of the type's range
@@ -372,7 +372,7 @@ def _value(descriptor: Any, written: Scalar) -> Any:
     """A scalar as the type of its field; raises `ValueError` with the reason."""
     kind, text = descriptor.type, written.text
     if re.fullmatch(r"\$[{(].*[})]|\{\{.*\}\}|%\(.*\)\w", text) and kind != descriptor.TYPE_STRING:
-        raise ValueError(f"the placeholder {text} of a template is not filled in")
+        raise ValueError(f"the template placeholder {text} is not filled in")
     if kind == descriptor.TYPE_STRING:
         try:
             return (

@@ -67,9 +67,9 @@ def why_not_allowed(layer: LayerParameter) -> str:
     """Why a Python layer does not run, and what to do about it."""
     code = layer.python_param
     return (
-        f"it is written in Python (class {code.layer!r} of module {code.module!r}), and runs only "
-        f'where its module is allowed to: python_layers = ("{code.module}",) in the settings, or '
-        f"--python-layers {code.module}"
+        f"it is a Python layer (class {code.layer!r} of module {code.module!r}), and its module is "
+        f'not allowed to run; to allow it, set python_layers = ("{code.module}",) in the settings, '
+        f"or give --python-layers {code.module}"
     )
 
 

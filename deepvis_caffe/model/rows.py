@@ -52,13 +52,13 @@ def constants(graph: Graph) -> frozenset[Value]:
 
 def without_units(graph: Graph) -> Mapping[Value, str]:
     """The values that do not have a row of units for each image, and the reason in words."""
-    same = "it is the same for every image, since it does not depend on what the inputs hold"
+    same = "it is the same for every image, since it does not depend on the values of the inputs"
     reasons = dict.fromkeys(constants(graph), same)
     for value, finder in finders(graph).items():
         who = "it" if finder is graph.producer[value] else f"{finder.name!r} ({finder.type})"
         reasons[value] = (
-            f"it has a row for each thing that {who} finds, not one for each image, so its units "
-            f"have no value for an image; take a layer that does not need {finder.name!r}"
+            f"it has one row for each thing that {who} finds, not one for each image; use a layer "
+            f"that does not depend on {finder.name!r}"
         )
     return reasons
 

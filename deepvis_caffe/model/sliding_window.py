@@ -102,7 +102,7 @@ def _pooling_axes(param: PoolingParameter, stem: str, single: str, axes: int) ->
     if not param.HasField(f"{stem}_h"):
         return (getattr(param, single),) * axes
     if axes != 2:
-        raise ModelError(f"{stem}_h and {stem}_w need 2 spatial axes, there are {axes}")
+        raise ModelError(f"{stem}_h and {stem}_w need 2 spatial axes, got {axes}")
     return getattr(param, f"{stem}_h"), getattr(param, f"{stem}_w")
 
 
@@ -117,7 +117,7 @@ def _per_axis(
     if not (param.HasField(f"{stem}_h") or param.HasField(f"{stem}_w")):
         return _spread(repeated, listed, axes, default)
     if axes != 2:
-        raise ModelError(f"{stem}_h and {stem}_w need 2 spatial axes, there are {axes}")
+        raise ModelError(f"{stem}_h and {stem}_w need 2 spatial axes, got {axes}")
     if listed:
         raise ModelError(f"needs either {repeated} or {stem}_h and {stem}_w, not both")
     return getattr(param, f"{stem}_h"), getattr(param, f"{stem}_w")
@@ -131,7 +131,7 @@ def _spread(name: str, listed: list[int], axes: int, default: int | None) -> tup
     if len(listed) != axes or not listed:
         raise ModelError(
             f"{name} must be given once, or once per spatial axis ({axes}); "
-            f"it is given {len(listed)} times"
+            f"got {len(listed)} values"
         )
     return tuple(listed)
 

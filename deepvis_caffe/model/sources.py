@@ -84,8 +84,8 @@ def merge_transformations(
                 layer.transform_param.CopyFrom(before.transform_param)
             layer.ClearField("bottom")
             findings.notes.append(
-                f"layer {layer.name!r} ({layer.type}) changes images and labels together; what it "
-                "writes are the inputs"
+                f"layer {layer.name!r} ({layer.type}) transforms images and labels together; its "
+                "tops become inputs"
             )
 
 
@@ -99,7 +99,7 @@ def in_order(
         if is_source(layer, weights) and not read.isdisjoint(layer.top):
             late.append(layer)
             findings.notes.append(
-                f"layer {layer.name!r} stands behind layers that read it; it is moved to the front"
+                f"layer {layer.name!r} comes after layers that read it; it is moved to the front"
             )
         read.update(layer.bottom)
     ordered = late + [one for one in layers if not _is_among(one, late)]
@@ -114,7 +114,7 @@ def in_order(
             for layer in several:
                 if layer is not kept:
                     drop_tops(layer, {blob})
-            findings.notes.append(f"{len(several)} layers fill blob {blob!r}; {kept.name!r} counts")
+            findings.notes.append(f"{len(several)} layers fill blob {blob!r}; using {kept.name!r}")
     return [one for one in ordered if one.top or one.bottom]
 
 
@@ -167,13 +167,13 @@ def fill_blobs(
                 drop_tops(copy, {top for one in (*layers, *made) for top in _new_tops(one)})
                 made.append(copy)
                 findings.notes.append(
-                    f"blob {blob!r} is an input; layer {source.name!r}, which fills it, is of "
-                    "another phase or stage"
+                    f"blob {blob!r} becomes an input; its layer, {source.name!r}, belongs "
+                    "to another phase or stage"
                 )
             else:
                 made.append(LayerParameter(name=blob, type="Input", top=[blob]))
                 findings.unwritten.add(blob)
-                findings.notes.append(f"no layer writes blob {blob!r}; it is taken for an input")
+                findings.notes.append(f"no layer writes blob {blob!r}; it becomes an input")
             written.update(top for one in made for top in one.top)
         written.update(layer.top)
     return made + layers
@@ -196,7 +196,7 @@ def _why_missing(
     if writers:
         return (
             f"it reads blob {blob!r}, which only the later layer {writers[0].name!r} writes; a "
-            "layer must stand behind those whose blobs it reads"
+            "layer must come after the layers whose blobs it reads"
         )
     if blob in CONVENTIONAL or any(blob in one.top for one in left_out):
         return ""
@@ -241,7 +241,7 @@ def find_image_in_dummies(
     layers[position : position + (len(dummy.top) == 1)] = [new]
     drop_tops(dummy, {image})
     findings.notes.append(
-        f"the net has no other input for its image, so DummyData {image!r} is taken for it"
+        f"the net has no other input for its image, so DummyData {image!r} is used"
     )
 
 

@@ -121,7 +121,7 @@ def parse(text: str) -> Block:
         line = text.count("\n", 0, marker.start()) + 1
         raise SyntaxFault(
             line,
-            f"a merge conflict's marker, {marker.group().strip()!r}; keep one of its two sides",
+            f"a merge conflict marker, {marker.group().strip()!r}; keep one of its two sides",
         )
     tokens = list(_tokens(text))
     root = Block()
@@ -132,12 +132,12 @@ def parse(text: str) -> Block:
         at += 1
         if kind == "close":
             if len(stack) == 1:
-                raise SyntaxFault(line, f"a {word!r} that closes nothing; remove it")
+                raise SyntaxFault(line, f"unmatched {word!r}; remove it")
             stack.pop()
         elif kind == "word":
             at = _field(tokens, at, word, line, stack)
         elif kind != "end":
-            raise SyntaxFault(line, f"expected the name of a field, got {word}")
+            raise SyntaxFault(line, f"expected a field name, got {word}")
     if len(stack) > 1:
         raise SyntaxFault(
             stack[-1].line, "a '{' that is never closed: Expected '}' before the file's end"

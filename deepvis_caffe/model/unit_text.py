@@ -72,7 +72,7 @@ def parse_unit_numbers(text: str, count: int = MOST_UNITS, named: Named | None =
     found = parse_units(text, count, named)
     numbers = [unit for unit in found if isinstance(unit, int)]
     if len(numbers) < len(found):
-        raise SettingsError(f"units: {text!r} is not made of single units, as 130,366 or 0-99 is")
+        raise SettingsError(f"units: {text!r} must list single units, such as 130,366 or 0-99")
     return numbers
 
 
@@ -100,7 +100,7 @@ def _units(text: str, count: int, named: Named | None) -> list[int]:
         raise SettingsError(f"units: {shown!r} ends before it begins; write {last}-{first}")
     if last >= count:
         raise SettingsError(
-            f"units: {shown!r} is not within the layer's {count} units, which are numbered 0 to "
+            f"units: {shown!r} is out of range: the layer has {count} units, numbered 0 to "
             f"{count - 1}"
         )
     return list(range(first, last + 1))

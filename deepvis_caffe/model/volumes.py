@@ -58,8 +58,8 @@ def rewrite(layer: LayerParameter, faults: dict[str, str]) -> None:
         three = layer.pooling3d_param
         if other := [name for name in _OTHERS if three.HasField(name)]:
             faults[layer.name] = (
-                f"its {', '.join(other)} are those of Synopsys's Pooling3D, which is not computed "
-                "here; C3D's has kernel_size, kernel_depth, stride, temporal_stride and pad"
+                f"its {', '.join(other)} belong to Synopsys's Pooling3D, which is not supported; "
+                "C3D's has kernel_size, kernel_depth, stride, temporal_stride and pad"
             )
             return
         _pooling(layer)

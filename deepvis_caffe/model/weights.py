@@ -114,8 +114,8 @@ def without_weights(graph: Graph, shapes: Shapes, renamed: Mapping[str, str]) ->
         shared = [spec for spec in graph.layer(new).param.param[:count] if spec.name]
         if len(shared) < count:
             found[new] = (
-                f"an earlier layer is named {old!r}, too, and gets the weights of that name; name "
-                "each layer as its weights"
+                f"an earlier layer is also named {old!r}, and gets the weights of that name; give "
+                "each layer the name of its weights"
             )
     return found
 
@@ -125,11 +125,11 @@ class _Misfit(WeightsError):
 
     def __init__(self, where: str, need: tuple[int, ...], have: tuple[int, ...]) -> None:
         super().__init__(
-            f"{where}: expected shape {need} as the prototxt says, got {have}; the prototxt and "
-            "the weights are not of the same net, or its input size or num_output was changed"
+            f"{where}: expected shape {need} from the prototxt, got {have}; the prototxt and the "
+            "weights belong to different nets, or the input size or num_output was changed"
         )
         self.reason = (
-            f"at this input size it needs weights of shape {need}, and has {have}; give the net "
+            f"at this input size it needs weights of shape {need}, but has {have}; give the net "
             "the input size that it was trained with"
         )
 
@@ -160,7 +160,7 @@ def _checked(
         if blob is not None and not np.isfinite(blob.sum(dtype=np.float64)):
             bad = int((~np.isfinite(blob)).sum())
             raise WeightsError(
-                f"{where}: {blob_name(layer.type, i)} has {bad} values of {blob.size} that are NaN "
+                f"{where}: {bad} of the {blob.size} values of {blob_name(layer.type, i)} are NaN "
                 "or infinite; the training diverged, or the file is damaged"
             )
     return arrays

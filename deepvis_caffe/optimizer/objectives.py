@@ -288,7 +288,7 @@ class _Aligned(_Placed):
         u = wanted.reshape(1, wanted.shape[0] if wanted.shape else 1, -1)
         long = np.sqrt((u.astype(np.float64) ** 2).sum(axis=1, keepdims=True))
         if not long.any():
-            raise SettingsError(f"{self}: what is to be aligned with is 0 everywhere")
+            raise SettingsError(f"{self}: the target to align with is 0 everywhere")
         # A position where u is 0 has no direction and contributes nothing.
         unit_ = ops.asarray(np.where(long > 0, u / np.maximum(long, TINY), 0))
         size = ops.asarray(long)
@@ -475,7 +475,7 @@ class _LogProbability(_Placed):
         (unit_,) = check_units([numbered(net, layer, self.unit)], shape, layer)
         if not shape:
             raise SettingsError(
-                f"layer {layer!r} has one unit: there is nothing to compare it with"
+                f"layer {layer!r} has only one unit, so there is nothing to compare it with"
             )
         places, xp = self._places(net, origins), ops.xp
 
@@ -588,8 +588,8 @@ class _ChannelMoments(Objective):
             shape = unit_shape(net, name)
             if len(shape) < 2:
                 raise SettingsError(
-                    f"layer {name!r} has no maps whose moments could be compared: its shape is "
-                    f"{shape}, expected (channels, height, width)"
+                    f"layer {name!r} has no feature maps whose moments could be compared: got "
+                    f"shape {shape}, expected (channels, height, width)"
                 )
         departs = departure(net.ops, photograph_values(net, self.names).moments)
 
@@ -640,8 +640,8 @@ class _Diversity(_OfLayer):
         shape, xp = unit_shape(net, layer), net.ops.xp
         if net.why_mixed(layer, start=True):
             raise SettingsError(
-                f"{self} compares the images of a batch, and this net's outputs depend on the rest "
-                "of the batch, so it cannot be used"
+                f"{self} compares the images of a batch, so it cannot be used with this net, whose "
+                "outputs depend on the rest of the batch"
             )
 
         def evaluate(values: Values) -> tuple[Any, dict[str, Any]]:
@@ -701,7 +701,7 @@ class _Function(Objective):
             import torch
         except ModuleNotFoundError as error:
             raise EngineError(
-                f"{self} is differentiated by PyTorch: {pip_install('torch')}"
+                f"{self} needs PyTorch for its gradient: {pip_install('torch')}"
             ) from error
         ops, on_torch = net.ops, net.ops.xp.__name__ == "torch"
         for name in self.names:
@@ -735,17 +735,17 @@ class _Function(Objective):
 
         if not isinstance(numbers, torch.Tensor):
             raise SettingsError(
-                f"{self} must return a tensor of one number an image; got {type(numbers).__name__}"
+                f"{self} must return a tensor of one number per image; got {type(numbers).__name__}"
             )
         if tuple(numbers.shape) != (count,):
             raise SettingsError(
-                f"{self} must return one number an image, a tensor of shape ({count},); got "
+                f"{self} must return one number per image, a tensor of shape ({count},); got "
                 f"shape {tuple(numbers.shape)}"
             )
         if not numbers.requires_grad:
             raise SettingsError(
-                f"{self} has no gradient: what it returns does not depend on the layers' values, "
-                "or was detached from them"
+                f"{self} has no gradient: its result does not depend on the layers' values, or was "
+                "detached from them"
             )
 
     def record(self) -> dict[str, Any]:

@@ -241,8 +241,8 @@ def _check_real(magnitudes: NDArray[Any], width: int) -> None:
         opposite = np.roll(there[:, ::-1], 1, axis=1)
         if not np.allclose(there, opposite, rtol=1e-3, atol=1e-6 * magnitudes.max()):
             raise SettingsError(
-                f"spectrum of maco is that of no image: rows n and -n of column {column} are "
-                "opposite frequencies, and differ; take magnitudes of numpy.fft.rfft2"
+                f"spectrum of maco is not that of a real image: in column {column}, rows n and -n "
+                "hold opposite frequencies, but differ; use the magnitudes of numpy.fft.rfft2"
             )
 
 

@@ -219,7 +219,7 @@ class AscentParams:
     def __new__(cls, *args: Any, **values: Any) -> AscentParams:
         """Raise an error that gives the new spelling for an old one."""
         for name in OLD_NAMES.keys() & values.keys():
-            raise SettingsError(f"AscentParams: {name} is called {OLD_NAMES[name]} now")
+            raise SettingsError(f"AscentParams: {name} is now called {OLD_NAMES[name]}")
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
@@ -471,7 +471,7 @@ def _check_value(where: str, value: Any, kind: type, example: str) -> None:
     other_kinds = (r.Regularizer, t.Transform, p.Parameterization, type)
     if isinstance(value, kind) or (callable(value) and not isinstance(value, other_kinds)):
         return
-    forgotten = f", the type itself: write {value.__name__}(...)" if isinstance(value, type) else ""
+    forgotten = f", the class: write {value.__name__}(...)" if isinstance(value, type) else ""
     raise SettingsError(f"{where} must be {example}; got {_given(value)}{forgotten}")
 
 

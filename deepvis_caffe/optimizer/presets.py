@@ -177,8 +177,8 @@ def save_preset(path: Path, name: str, params: AscentParams, overwrite: bool = F
     """
     if not re.fullmatch(PRESET_NAME, name) or name.lower() in RESERVED:
         raise SettingsError(
-            f"a preset cannot be named {name!r}: a name is a letter and then letters, digits, "
-            f"dots, dashes and underscores, and none of {', '.join(RESERVED)}"
+            f"invalid preset name {name!r}: a name starts with a letter, continues with letters, "
+            f"digits, dots, dashes and underscores, and is none of {', '.join(RESERVED)}"
         )
     if name in PRESETS:
         raise SettingsError(f"{name!r} is a built-in preset; choose another name")
@@ -276,11 +276,11 @@ def _read(path: Path) -> dict[str, Any]:
         raise SettingsError(f"cannot read the presets {path}: {error.strerror}") from error
     except ValueError as error:
         raise SettingsError(
-            f"the presets {path} are not JSON: {error}; correct the file or move it away"
+            f"the presets {path} are not valid JSON: {error}; correct the file or move it away"
         ) from error
     if not isinstance(content, dict):
         raise SettingsError(
-            f"the presets {path} must be an object of names, each with its parameters; got "
+            f"the presets {path} must be an object that maps names to parameters; got "
             f"{type(content).__name__}"
         )
     return content

@@ -324,7 +324,7 @@ def _most(net: Net, batch: AscentBatch) -> int:
     most = most_in_memory(net, layer, windows[0].size if windows else None)
     if most < images:
         log.warning(
-            "layer %r: %d images at a time do not fit into memory; going on with %d",
+            "layer %r: a batch of %d images does not fit in memory; continuing with %d",
             layer,
             images,
             most,
@@ -350,8 +350,8 @@ def _run(
     params = batch.params.for_hidden_units() if windows else batch.params
     if params.compares_images and layer.batch_size(net, batch.crop, 2, 2) == 1:
         raise SettingsError(
-            "diversity needs a unit's images in one batch, and this net's outputs depend on "
-            "the rest of the batch, so diversity cannot be used: set it to 0, or leave it out"
+            "diversity needs all images of a unit in one batch, but this net's outputs depend on "
+            "the rest of the batch: set diversity to 0, or leave it out"
         )
     others = [batch.starts.get(run) for run in batch.runs]
     if batch.starts:
@@ -494,8 +494,8 @@ def check_reproducible(net: Net) -> None:
     """Raise `SettingsError` if the engine's device does not guarantee the last bits."""
     if net.device != "cpu":
         raise SettingsError(
-            f"reproducible results are promised on a CPU alone, and the net runs on {net.device}, "
-            "whose kernels may add up in another order at any time: choose device='cpu' "
+            f"reproducible results are guaranteed only on the CPU, but the net runs on "
+            f"{net.device}, where kernels may sum in a different order each time: use device='cpu' "
             "(--device cpu), or leave reproducible out"
         )
 
@@ -509,7 +509,7 @@ def resolve_targets(
     if isinstance(layer, str):
         if units is None:
             raise SettingsError(
-                f"name the units of layer {layer!r} that are to be maximized, for example units=0 "
+                f"choose the units of layer {layer!r} to maximize, for example units=0 "
                 "or units=[0, 1]"
             )
         own = TargetLayer.of(net, layer, position)
@@ -519,7 +519,7 @@ def resolve_targets(
         ]
     if callable(layer):
         raise SettingsError(
-            "a function does not say which layers it reads: give "
+            "a plain function does not say which layers it reads: pass "
             "objectives.function(f, 'conv5') with their names"
         )
     objectives = [layer] if isinstance(layer, Objective) else list(layer)
@@ -531,7 +531,7 @@ def resolve_targets(
             )
     if units is not None or position != "center":
         raise SettingsError(
-            "an objective says itself which units it reads, and where: leave units and position out"
+            "an objective already names its units and position: leave units and position out"
         )
     return [TargetLayer.of_objective(net, objective) for objective in objectives]
 
@@ -597,7 +597,7 @@ def check_seeds(seeds: int | Iterable[int]) -> list[int]:
     if isinstance(seeds, int | np.integer) and not isinstance(seeds, bool):
         if seeds < 1:
             raise SettingsError(
-                f"seeds must be at least 1, how many images each unit gets, or a list of numbers, "
+                f"seeds must be the number of images per unit, at least 1, or a list of seeds such "
                 f"as [0]; got {seeds}"
             )
         return list(range(int(seeds)))

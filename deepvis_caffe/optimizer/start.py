@@ -93,7 +93,7 @@ def check_start(start: Any) -> None:
         looks_like_a_file = bool(Path(start).suffix) or "/" in str(start)
         if looks_like_a_file:
             raise ImageError(
-                f"there is no picture {start} to start from; give a picture's path, or one of "
+                f"no picture {start} to start from; give a picture's path, or one of "
                 f"{', '.join(STARTS)}"
             )
         raise UnknownNameError("start", str(start), STARTS)

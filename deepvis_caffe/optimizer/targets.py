@@ -57,12 +57,13 @@ class Direction:
             )
         if not self.name or not all(c.isascii() and (c.isalnum() or c in "_.-") for c in self.name):
             raise SettingsError(
-                f"a direction's name is made of letters, digits, '_', '.' and '-'; got "
+                f"a direction's name may contain only letters, digits, '_', '.' and '-'; got "
                 f"{self.name!r}"
             )
         if self.name == LAYER or self.name[0].isdigit():
             raise SettingsError(
-                f"a direction's name starts with a letter, and is not {LAYER!r}; got {self.name!r}"
+                f"a direction's name must start with a letter and not be {LAYER!r}; got "
+                f"{self.name!r}"
             )
 
 
@@ -84,8 +85,8 @@ def numbered(net: Net, layer: str, target: Any) -> Any:
     found = listed_targets(net, layer, target)
     if len(found) > 1:
         raise SettingsError(
-            f"{target!r} means {len(found)} units of layer {layer!r}, and one or a sum, as 3+4, is "
-            "taken here"
+            f"{target!r} means {len(found)} units of layer {layer!r}; expected one unit, or a sum "
+            "such as 3+4"
         )
     return found[0]
 

@@ -141,7 +141,7 @@ def tiled_where_needed(net: Net, layer: str, shape: tuple[int, ...], images: int
         largest = max(bytes_per_image(net, layer, tile.window.size) for tile in tiles)
         if images * largest <= SHARE * free:
             log.info(
-                "layer %r runs in %d tiles: a pass over the whole image would take %s, and %s are "
+                "layer %r runs in %d tiles: a pass over the whole image would need %s, and %s is "
                 "free",
                 layer,
                 len(tiles),
@@ -150,8 +150,8 @@ def tiled_where_needed(net: Net, layer: str, shape: tuple[int, ...], images: int
             )
             return TiledNet(net, extent, tiles)
     log.warning(
-        "a pass up to layer %r takes about %s, and %s are free; it does not work in tiles, because "
-        "its positions see too much of the image: if it fails, take a smaller input_shape",
+        "a pass up to layer %r needs about %s, and %s is free; it cannot be tiled, because its "
+        "receptive fields cover too much of the image: if it fails, use a smaller input_shape",
         layer,
         in_gib(needed),
         in_gib(free),

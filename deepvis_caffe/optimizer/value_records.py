@@ -46,7 +46,7 @@ class Recorded:
     def missing(self, what: str = "this") -> SettingsError:
         """The error for a run that would need it."""
         return SettingsError(
-            f"{what} was {in_words(self)}, of which a record holds only a digest; give it again"
+            f"{what} was {in_words(self)}, and the record has only its digest; pass it again"
         )
 
 

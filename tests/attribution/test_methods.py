@@ -265,7 +265,7 @@ def test_both_engines_agree(caffe: object, tmp_path: Path, method: str) -> None:
 @pytest.mark.pycaffe
 def test_relevance_needs_the_torch_engine(caffe: object, tmp_path: Path) -> None:
     net = load_text("pycaffe", tmp_path, TEXT)
-    with pytest.raises(EngineError, match="needs the torch engine, and this net runs on pycaffe"):
+    with pytest.raises(EngineError, match="needs the torch engine, but this net runs on pycaffe"):
         dv.attribute(net, X, "ip", 0, "lrp_z_plus")
 
 
@@ -302,7 +302,7 @@ def test_a_layer_without_a_rule_is_named(small: Net) -> None:
 def test_more_errors(small: Net) -> None:
     with pytest.raises(SettingsError, match="layer 'ip' has no unit 5; it has 5"):
         dv.attribute(small, X, "ip", 5)
-    with pytest.raises(ImageError, match="one image at a time"):
+    with pytest.raises(ImageError, match="expected one image as the net's input"):
         dv.attribute(small, np.repeat(X, 2, axis=0), "ip", 0)
-    with pytest.raises(SettingsError, match="choose one with cam_layer"):
+    with pytest.raises(SettingsError, match="set cam_layer"):
         dv.attribute(small, X, "conv1", 0, "grad_cam")

@@ -121,12 +121,12 @@ QUICK = ("lenet", "lenet_digits", "mnist_siamese")
 LEAKS = {"shufflenet_g3"}
 # Of which no gradient of one picture, or no relevance, can be had up to the classes.
 REFUSED = {
-    "c3d": (Shipped("fc8-1", narrow=True), ImageError, "it must have 4 axes"),
+    "c3d": (Shipped("fc8-1", narrow=True), ImageError, "images need 4 axes"),
     "lrcn": (Shipped("fc8-final"), EngineError, "cannot run with batch size 1"),
     "faster_rcnn_vgg16": (
         Shipped("cls_score", (64, 64), narrow=True),
         ModelError,
-        "'cls_score' (InnerProduct) has no units: it has a row for each thing that 'proposal'",
+        "'cls_score' (InnerProduct) has no units: it has one row for each thing that 'proposal'",
     ),
 }
 

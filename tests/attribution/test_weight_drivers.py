@@ -155,7 +155,9 @@ def test_errors(whole: Net, tmp_path: Path) -> None:
     )
     net = load_text("torch", tmp_path, text)
     for name in ("sum", "soft"):
-        with pytest.raises(ModelError, match=f"unit 1 of layer '{name}' is not one layer's unit"):
+        with pytest.raises(
+            ModelError, match=f"unit 1 of layer '{name}' is not computed by one layer"
+        ):
             dv.drivers_by_weights(net, name, 1)
     with pytest.raises(ModelError, match=r"unit 0 of layer .data. has no weights"):
         dv.drivers_by_weights(net, "data", 0)

@@ -90,7 +90,7 @@ def test_every_way_to_import_caffe_gives_ours(tmp_path: Path) -> None:
     done = run(sys.executable, str(script), *write_net(tmp_path), cwd=tmp_path)
     absent, taken = done.stdout.splitlines()
     assert absent == "No module named 'caffe.model_libs'"
-    assert "`caffe` stands for deepvis_caffe.caffe in this process" in taken
+    assert "in this process, `caffe` is deepvis_caffe.caffe" in taken
 
 
 def test_another_caffe_that_was_imported_before(tmp_path: Path) -> None:

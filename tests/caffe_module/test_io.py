@@ -345,7 +345,7 @@ def test_blobs_of_doubles() -> None:
 @pytest.mark.pycaffe
 def test_a_blob_whose_values_do_not_fill_its_shape(real: Any) -> None:
     blob = caffe_pb2.BlobProto(data=np.zeros(20))
-    with pytest.raises(ValueError, match="holds 20 values, which do not make up shape"):
+    with pytest.raises(ValueError, match="holds 20 values, which do not fit shape"):
         ours.blobproto_to_array(blob)
     with pytest.raises(ValueError, match="cannot reshape"):
         real.io.blobproto_to_array(blob)

@@ -31,7 +31,7 @@ def test_a_field_that_no_layer_has_is_named_with_its_line(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     made(tmp_path, NET.replace("kernel_size: 3", "kernel_size: 3 paddd: 1"))
-    assert "layer 'conv', line 5: no field 'convolution_param.paddd' is known" in caplog.text
+    assert "layer 'conv', line 5: unknown field 'convolution_param.paddd'" in caplog.text
 
 
 def test_a_layer_without_a_type(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_names_that_a_net_does_not_have(tmp_path: Path) -> None:
 
 
 def test_the_division_of_python_3(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match=r"4\.5 is no integer; in Python 3 a / b"):
+    with pytest.raises(TypeError, match=r"4\.5 is not an integer; in Python 3, a / b"):
         made(tmp_path).blobs["data"].reshape(1, 1, 9 / 2, 4)
 
 

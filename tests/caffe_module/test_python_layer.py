@@ -281,7 +281,7 @@ def test_its_exceptions_pass_through(tmp_path: Path) -> None:
     [
         (("layers_of_a_script", "no_such_module"), "there is no module 'no_such_module'"),
         (('"Line"', '"Lime"'), "has no class 'Lime'"),
-        (('"Line"', '"Other"'), "'Other' of module .* is no subclass of caffe.Layer"),
+        (('"Line"', '"Other"'), "'Other' of module .* is not a subclass of caffe.Layer"),
     ],
 )
 def test_a_class_that_is_not_there(tmp_path: Path, change: tuple[str, str], words: str) -> None:

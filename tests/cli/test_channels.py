@@ -172,7 +172,7 @@ def test_filters_and_sensitivity_take_the_same_files() -> None:
 def test_a_picture_without_the_channels_gets_a_hint_at_formats_with_them() -> None:
     backward = ("backward", "chelsea", "--layer", "c", "--unit", "0")
     said = " ".join(deepvis(*backward, *net(4), code=2).output.split())
-    assert "input has 4 channels and the picture has 3; give an RGBA picture (PNG), a TIFF" in said
+    assert "input has 4 channels, but the picture has 3; give an RGBA picture (PNG), a TIFF" in said
     assert "or an array (.npy or .npz) of shape (height, width, 4)" in said
 
 
@@ -185,8 +185,9 @@ def test_what_is_left_out_is_counted_by_reason() -> None:
         "top-images", "--images", "d", "--layers", "c", "--pictures", "none", *net(4)
     ).output
     assert "1 files are not images and left out: 1 .txt" in said
-    assert "4 images could not be used: 2 the net's input has 4 channels and the picture has 3" in (
-        said
+    assert (
+        "4 images could not be used: 2 the net's input has 4 channels, but the picture has 3"
+        in said
     )
     assert "1 cannot read the image" in said
 
@@ -197,7 +198,7 @@ def test_what_is_left_out_is_counted_by_reason() -> None:
         (10, [], "none is subtracted; pixels are from 0 to 255"),
         (5, ["--mean", "1,2,3,4,5"], "1, 2, 3, 4 ... of 5 channels on average"),
         (2, ["--mean", "1.5,2"], "1.5, 2 on average"),
-        (3, [], "no mean is set; most nets for color pictures were trained with one"),
+        (3, [], "no mean is set, but most nets for color images were trained with one"),
     ],
 )
 def test_doctors_line_on_the_mean(channels: int, flags: list[str], words: str) -> None:
@@ -219,7 +220,7 @@ def test_an_input_of_three_axes_for_a_convolution_gets_a_hint_at_the_axes_of_ima
     write_caffemodel(Path("net.caffemodel"), "net", {"c": ("Convolution", weights)})
     files = ("--prototxt", "net.prototxt", "--weights", "net.caffemodel", "--engine", "torch")
     said = " ".join(deepvis("optimize", "c", "--units", "0", *files, code=2).output.split())
-    assert "the image input, 'data', has shape (1, 6, 20); it must have 4 axes" in said
+    assert "the image input, 'data', has shape (1, 6, 20); images need 4 axes" in said
     assert not Path("results").exists()
 
 

@@ -283,7 +283,7 @@ def test_optimize_says_that_the_labels_fit_no_layer(
 def test_optimize_checks_every_layer_before_it_begins() -> None:
     layers = ("--layers", "conv/1,fc", *SHORT)
     said = deepvis("optimize", *layers, "--units", "0-4", code=2).stderr
-    assert "layer 'fc': units: '0-4' is not within the layer's 4 units" in said
+    assert "layer 'fc': units: '0-4' is out of range: the layer has 4 units" in said
     assert (
         "'fc'" in deepvis("optimize", *layers, "--units", "0", "--position", "1,1", code=2).stderr
     )
@@ -423,7 +423,7 @@ def test_the_default_is_our_preset() -> None:
     ("arguments", "message"),
     [
         ("fcc", "no layer or blob named 'fcc' in net 'Small'; did you mean 'fc'"),
-        ("fc --units 4", "units: '4' is not within the layer's 4 units"),
+        ("fc --units 4", "units: '4' is out of range: the layer has 4 units"),
         ("fc --units 1 --direction some.npy", "--units and --direction exclude each other"),
         ("fc:1+b:2", "cannot read 'fc:1+b:2' in the objective"),
         ("fcc:1", "did you mean 'fc'"),

@@ -123,7 +123,7 @@ def test_a_list_of_another_machine_below_the_image_root(folder: Path) -> None:
             ["top-images", "--images", "images", "--layers", "fc", "--pictures", "conv/1"],
             "not among the layers",
         ),
-        (["stats"], "`deepvis top-images` makes it"),
+        (["stats"], "run `deepvis top-images` to make it"),
     ],
 )
 def test_mistakes_give_clear_errors(arguments: list[str], words: str) -> None:

@@ -84,7 +84,7 @@ def test_a_sweeps_values_and_file_are_ones_own() -> None:
         ("sweep fc --unit 1 --columns 1", "at least 2 columns"),
         ("presets fc --unit 1 --presets 1,9", "presets.json; known: 1, 2, 3, 4"),
         ("presets fc --unit 1 --presets 1,,2", "expected numbers and names"),
-        ("search fc --units 7", "'7' is not within the layer's 4 units"),
+        ("search fc --units 7", "'7' is out of range: the layer has 4 units"),
         ("search fc --units 1 --keep 3", "--keep TRIAL and --name NAME go together"),
         ("search fc --units 1 --keep 3 --name a", "make one first: deepvis search fc --units 1"),
         ("search fc --units 1 --judge nothing", "expected module:function"),

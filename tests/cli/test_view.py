@@ -100,7 +100,7 @@ def test_a_net_that_does_not_load_ends_the_viewer_with_its_error(folder: Path) -
     given = ("--prototxt", str(path), "--weights", "none", "--mean", "0", "--engine", "torch")
     for where in (("--headless",), ("--browser", "--port", "0")):
         result = _view("photos", *where, "--precision", "bfloat16", *given, code=2)
-        assert "layer 'best' (ArgMax) works with positions" in " ".join(result.output.split())
+        assert "layer 'best' (ArgMax) needs positions" in " ".join(result.output.split())
 
 
 @pytest.mark.process

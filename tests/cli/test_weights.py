@@ -112,7 +112,7 @@ def test_interrupted_between_a_picture_and_its_record_they_resume(
     [
         ("relu1", "layer 'relu1' (ReLU) has no weights; layers with weights: conv/1, fc"),
         ("fcc", "no layer or blob named 'fcc'"),
-        ("fc --units 4", "is not within the layer's 4 units"),
+        ("fc --units 4", "is out of range: the layer has 4 units"),
         ("fc --scale all", "no scale named 'all'"),
         ("fc --style image", "the 5 channels of layer 'fc' are not those of an image"),
     ],

@@ -75,9 +75,9 @@ def test_tables_comments_and_empty_lines(tmp_path: Path) -> None:
     ("text", "why"),
     [
         ("a.png 0 1\nb.png 1 0\n", "2 values follow the path in line 1"),
-        ("a.png 3\nb.png 0.5\n", "what follows the path in line 2 is no whole number, 0.5"),
-        ("a.png labels/a.png\n", "what follows the path in line 1 is no number, 'labels/a.png'"),
-        ("# x\na.png 1\nb.png cat\n", "what follows the path in line 3 is no number, 'cat'"),
+        ("a.png 3\nb.png 0.5\n", "what follows the path in line 2 is not a whole number, 0.5"),
+        ("a.png labels/a.png\n", "what follows the path in line 1 is not a number, 'labels/a.png'"),
+        ("# x\na.png 1\nb.png cat\n", "what follows the path in line 3 is not a number, 'cat'"),
     ],
 )
 def test_values_that_are_no_class_are_left_out_with_a_word(
@@ -117,9 +117,11 @@ def test_a_root_is_where_paths_start(tmp_path: Path) -> None:
     path = tmp_path / "lists" / "val.txt"
     path.write_text("x/a.png 1\nx/b.png 2\n")
     assert read_all(path, tmp_path / "data") == {"x/a.png": 0, "x/b.png": 1}
-    with pytest.raises(ImageError, match=r"of the 2 files in the list .*val\.txt, not one") as told:
+    with pytest.raises(
+        ImageError, match=r"none of the 2 files in the list .*val\.txt exists"
+    ) as told:
         open_source(path)
-    assert f"tried {tmp_path}/lists/x/a.png; name the folder" in str(told.value)
+    assert f"tried {tmp_path}/lists/x/a.png; give the folder" in str(told.value)
     assert "--image-root FOLDER" in str(told.value)
 
 
@@ -152,7 +154,7 @@ def test_paths_of_another_machine_are_found_below_the_root(
 def test_two_images_are_never_taken_for_one(tmp_path: Path) -> None:
     images(tmp_path / "data", "a.png")
     (tmp_path / "val.txt").write_text("/home/x/a.png 1\n/home/y/a.png 1\n")
-    with pytest.raises(ImageError, match="not one is there"):
+    with pytest.raises(ImageError, match="none of the"):
         open_source(tmp_path / "val.txt", root=tmp_path / "data")
 
 
@@ -183,7 +185,7 @@ def test_lists_of_hdf5_files_start_where_lists_of_images_do(
         open_source(path)
     with caplog.at_level(logging.WARNING):
         assert len(open_source(path, root=tmp_path / "data")) == 2
-    assert "are taken to start at" in caplog.text
+    assert "are taken relative to" in caplog.text
 
 
 def test_one_image_is_a_set_of_one(tmp_path: Path) -> None:

@@ -61,10 +61,10 @@ def small(tmp_path: Path) -> Path:
 def test_a_truncated_file_is_an_error(small: Path) -> None:
     whole = small.read_bytes()
     small.write_bytes(whole[: len(whole) // 2])  # which ends a process that maps it into memory
-    with pytest.raises(ImageError, match=r"it is cut off: it says that it has .* pages of 4,096"):
+    with pytest.raises(ImageError, match=r"it is truncated: its .* pages of 4,096"):
         open_source(small.parent)
     small.write_bytes(whole[:40])
-    with pytest.raises(ImageError, match="it has 40 bytes, which is too short"):
+    with pytest.raises(ImageError, match="it has only 40 bytes, too few"):
         open_source(small.parent)
 
 
@@ -93,7 +93,7 @@ def test_damaged_pages_are_errors(small: Path) -> None:
 
 def test_another_kind_of_file_is_none(tmp_path: Path) -> None:
     (tmp_path / "data.mdb").write_bytes(bytes(range(256)) * 64)
-    with pytest.raises(ImageError, match="it is no LMDB, or its first pages are damaged"):
+    with pytest.raises(ImageError, match="it is not an LMDB, or its first pages are damaged"):
         open_source(tmp_path)
 
 

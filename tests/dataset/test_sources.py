@@ -72,7 +72,7 @@ def test_a_list_names_images_with_their_classes_or_without(tmp_path: Path) -> No
     assert list(source.names) == ["a b.png", "c.png", "d.png"]
     assert [source.label(k) for k in range(3)] == [-1, None, 7]
     path.write_text("d.png 7\nd.png 8\n")
-    with pytest.raises(ImageError, match=r"train.txt:2: d.png has class 8 here, and 7"):
+    with pytest.raises(ImageError, match=r"train.txt:2: d.png has class 8 here, but 7"):
         open_source(path)
 
 
@@ -127,7 +127,7 @@ def test_files_are_read_for_the_net(channels: int, tmp_path: Path) -> None:
 def test_the_error_for_a_leveldb_says_how_to_convert_it(tmp_path: Path) -> None:
     for name in ("CURRENT", "MANIFEST-000002", "000003.log", "LOCK"):
         (tmp_path / name).write_bytes(b"")
-    with pytest.raises(ImageError, match=r"is a LevelDB, .*make an LMDB of it"):
+    with pytest.raises(ImageError, match=r"is a LevelDB, .*convert it to an LMDB"):
         open_source(tmp_path)
 
 
@@ -419,7 +419,7 @@ def test_a_record_of_an_lmdb_over_the_limit_is_left_out(tmp_path: Path) -> None:
     negative = Datum(channels=-1, height=-1, width=12, data=bytes(12)).SerializeToString()
     path = write_lmdb(tmp_path / "db", {b"0": encoded, b"1": negative, b"2": b"\xff"})
     source = open_source(path)
-    for index, said in enumerate(("too large", r"says \(-1, -1, 12\)", "not a Datum")):
+    for index, said in enumerate(("too large", r"shape is \(-1, -1, 12\)", "not a Datum")):
         with pytest.raises(ImageError, match=said):
             source.read(index)
 

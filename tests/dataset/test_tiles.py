@@ -68,7 +68,7 @@ def test_tiles_are_slices_of_the_photographs(tmp_path: Path) -> None:
     source = write_tiles(photographs, tmp_path)
     assert (tmp_path / again).read_bytes() == b"kept"
     assert "another.png" not in source.names
-    with pytest.raises(ImageError, match=r"another.png is not the name of a tile"):
+    with pytest.raises(ImageError, match=r"another.png is not a tile's name"):
         parse_tile_name("another.png")
 
 

@@ -101,7 +101,7 @@ def test_a_layer_that_this_caffe_has_with_another_meaning(
     pooling = layer("p", "Pooling", "data", "p mask", "pooling_param { kernel_size: 2 stride: 2 }")
     net = load_text("pycaffe", tmp_path, net_text(pooling, another, data=(1, 1, 4, 4)))
     assert re.search(
-        "the layer type '.*' of this Caffe .* is another fork's", net.opaque["x"].reason
+        "the layer type '.*' in this Caffe .* is another fork's", net.opaque["x"].reason
     )
 
 

@@ -30,9 +30,9 @@ def test_a_missing_mean_is_reported_once(folder: Path, caplog: pytest.LogCapture
 @pytest.mark.parametrize(
     ("mean", "raw_scale", "words"),
     [
-        ((0.4, 0.4, 0.4), 255, "as of images in 0..1, beside raw_scale 255"),
-        ((104, 117, 123), 1, "as of images in 0..255, beside raw_scale 1"),
-        ((104, 117, 1104), 255, "up to 1104, whiter than white, which is 255"),
+        ((0.4, 0.4, 0.4), 255, "as for images in 0..1, but raw_scale is 255"),
+        ((104, 117, 123), 1, "as for images in 0..255, but raw_scale is 1"),
+        ((104, 117, 1104), 255, "up to 1104, brighter than white, which is 255"),
     ],
 )
 def test_a_mean_of_another_range(

@@ -49,7 +49,7 @@ def test_from_a_file_from_settings_and_none(folder: Path) -> None:
     )
     with pytest.raises(dv.SettingsError, match=r"cannot read the labels .*gone\.txt"):
         load(folder, "torch", "gone.txt")
-    with pytest.raises(dv.SettingsError, match="one for each unit; got 3"):
+    with pytest.raises(dv.SettingsError, match="one per unit; got 3"):
         load(folder, "torch", [3])
 
 
@@ -67,7 +67,7 @@ def test_labels_that_fit_no_output_belong_to_none(
 
 
 def test_a_function_alone_is_not_an_objective(net: Net) -> None:
-    with pytest.raises(dv.SettingsError, match=r"which layers it reads: give objectives\.function"):
+    with pytest.raises(dv.SettingsError, match=r"which layers it reads: pass objectives\.function"):
         dv.optimize(net, lambda fc: fc[:, 0])
 
 

@@ -105,7 +105,7 @@ def test_each_is_warned_of_once(
     said = [record.getMessage() for record in caplog.records]
     assert len([line for line in said if "cannot run 'odd' (MyHead)" in line]) == 1
     assert len([line for line in said if "cannot run 'wide' (Convolution)" in line]) == 1
-    assert "so 3 layer(s) that need it cannot either" in "".join(said)
+    assert "nor can 3 layer(s) that depend on them" in "".join(said)
 
 
 def test_below_an_opaque_layer_in_place_the_own_output_is_shown(
@@ -116,7 +116,7 @@ def test_below_an_opaque_layer_in_place_the_own_output_is_shown(
     assert learned_layers(net) == net.outputs == ("conv1:raw",)
     (entry,) = catalogue(net)
     assert (entry.name, entry.layer) == ("conv1:raw", "conv1:raw")
-    with pytest.raises(EngineError, match="'conv1:raw', the value before it, can be used"):
+    with pytest.raises(EngineError, match="'conv1:raw', the value before it, still works"):
         net.forward(noise(1, 2, 6, 6), ["conv1"])
     assert optimize(net, "conv1:raw", [0], iterations=2)[0].activations[1] != 0
 
@@ -142,7 +142,7 @@ def test_a_larger_input_runs_below_the_first_inner_product(engine: str, tmp_path
     x = noise(1, 2, 9, 7)
     part = small.forward(x[:, :, :6, :6], ["conv1"])["conv1"]
     np.testing.assert_allclose(large.forward(x)["conv1"][:, :, :4, :4], part, rtol=1e-5, atol=1e-5)
-    with pytest.raises(WeightsError, match="not of the same net"):
+    with pytest.raises(WeightsError, match="belong to different nets"):
         load_net(path, {**weights, **arrays(fc=(noise(2, 49), noise(2)))}, engine, device="cpu")
 
 

@@ -465,7 +465,7 @@ def test_rounding_is_written_in_the_words_of_the_caffe_at_hand(caffe: Any, tmp_p
     model = load_model(path, weights_for(path, 0))
     for field, expected in (("ceil_mode", "ceil_mode: false"), ("round_mode", "round_mode: FLOOR")):
         assert expected in write_net(model, caffe_schema(field), model.opaque).text
-    with pytest.raises(EngineError, match=r"'p'.*rounds its size down"):
+    with pytest.raises(EngineError, match=r"'p'.*rounds its output size down"):
         write_net(model, caffe_schema(None), model.opaque)
 
 

@@ -213,7 +213,7 @@ def test_other_modules_are_never_imported(
     assert 'python_layers = ("layers_of_the_user",)' in reason
     assert "--python-layers layers_of_the_user" in reason
     assert not module.exists()
-    with pytest.raises(EngineError, match="runs only where its module is allowed"):
+    with pytest.raises(EngineError, match="its module is not allowed to run"):
         net.forward(noise(1, 2, 6, 6), ["own"])
     model = load_model(tmp_path / "net.prototxt", WEIGHTS)
     assert model.opaque["own"].reason == reason
@@ -227,7 +227,7 @@ def test_no_prototxt_gives_the_permission(tmp_path: Path, module: Path) -> None:
     assert not module.exists()
     param = load_model(tmp_path / "net.prototxt", WEIGHTS).graph.layer("own").param
     param.type = "PythonLayer"  # whoever comes past what reads prototxts
-    with pytest.raises(ModelError, match="runs only where its module is allowed"):
+    with pytest.raises(ModelError, match="its module is not allowed to run"):
         RULES["PythonLayer"](param, [(1, 2, 4, 4)])
     assert not module.exists()
     load(tmp_path)

@@ -73,11 +73,11 @@ def test_the_number_of_rows_follows_the_image(net: Net) -> None:
 
 def test_nothing_that_counts_rows_of_units_takes_them(net: Net) -> None:
     for name in ("found", "moved"):
-        with pytest.raises(ModelError, match=rf"'{name}' \(\w+\) has no units: it has a row for"):
+        with pytest.raises(ModelError, match=rf"'{name}' \(\w+\) has no units: it has one row for"):
             ScanParams((name,)).for_net(net)
-        with pytest.raises(EngineError, match=f"'{name}' has no gradient: it lies behind 'found'"):
+        with pytest.raises(EngineError, match=f"'{name}' has no gradient: it depends on 'found'"):
             optimize(net, name, [0], iterations=1)
-        with pytest.raises(ModelError, match=f"'{name}' .* layer that does not need 'found'"):
+        with pytest.raises(ModelError, match=f"'{name}' .* layer that does not depend on 'found'"):
             dv.attribute(net, noise(1, 2, 6, 6), name, 0, "occlusion")
     for name in ("prior", "both"):
         with pytest.raises(ModelError, match=f"'{name}' .* is the same for every image"):
@@ -98,5 +98,5 @@ def test_the_viewer_lists_them_in_gray(net: Net) -> None:
     gray = {one.name: one for one in opaque_blobs(net, entries)}
     assert list(gray) == ["prior", "both", "found", "moved"]
     assert {one.short for one in gray.values()} == {"no units"}
-    assert gray["moved"].why.startswith("it has a row for each thing that 'found' (Detection")
+    assert gray["moved"].why.startswith("it has one row for each thing that 'found' (Detection")
     assert {one.before for one in gray.values()} == {7}

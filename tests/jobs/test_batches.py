@@ -102,7 +102,7 @@ def test_a_worker_without_the_files_or_with_others(
         }
     )
     where = LocalProcesses(1)
-    with pytest.raises(ModelError, match="a worker's net is not the same as here"):
+    with pytest.raises(ModelError, match="a worker's net differs from this one"):
         list(run_batches(Job(net, tmp_path, where, net_maker(moved, net)), BATCHES))
     (tmp_path / "small.caffemodel").unlink()
     there = f"{socket.gethostname()} has no file {tmp_path / 'small.caffemodel'}: workers read"

@@ -156,9 +156,9 @@ def test_experiments_are_reproducible_too(tmp_path: Path) -> None:
 def test_a_gpu_makes_no_promise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     net = make_net("torch", tmp_path)
     monkeypatch.setattr(type(net), "device", property(lambda self: "cuda:0"))
-    with pytest.raises(SettingsError, match="on a CPU alone, and the net runs on cuda:0"):
+    with pytest.raises(SettingsError, match="only on the CPU, but the net runs on cuda:0"):
         dv.optimize(net, "fc2", 0, reproducible=True)
-    with pytest.raises(SettingsError, match="choose device='cpu'"):
+    with pytest.raises(SettingsError, match="use device='cpu'"):
         Job(net, tmp_path, reproducible=True)
 
 

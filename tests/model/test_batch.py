@@ -38,7 +38,7 @@ MIXED = [
         layer("y", "Reshape", "data", "", "reshape_param { shape { dim: 1 dim: -1 } }"),
         r"\(1, 48\) for one image and \(1, 96\) for two",
     ),
-    (layer("y", "Reverse", "data"), "turns axis 0 round"),
+    (layer("y", "Reverse", "data"), "reverses axis 0"),
     (layer("y", "BN", "data", "", "bn_param { bn_mode: LEARN }"), "statistics of the batch"),
     (
         layer("y", "Gather", "data", "", "gather_param { indices: 0 indices: 0 shape: 2 }"),
@@ -96,11 +96,11 @@ def test_rows_that_are_no_images_are_not_scanned(tmp_path: Path) -> None:
 def test_a_filter_leaves_images_out(tmp_path: Path) -> None:
     net = load_text("torch", tmp_path, net_text(layer("y", "Filter", "data on"), **DATA, on=(2, 1)))
     said = why_mixed(net.model, net.model.graph.activation("y"))
-    assert said == "'y' (Filter) leaves rows of axis 0 out"
+    assert said == "'y' (Filter) drops rows of axis 0"
 
 
 def test_a_sequence_is_not_a_batch(tmp_path: Path) -> None:
     lstm = layer("y", "LSTM", "data on", "", "recurrent_param { num_output: 2 }")
     net = load_text("torch", tmp_path, net_text(lstm, data=(4, 1, 5), on=(4, 1)))
     said = why_mixed(net.model, net.model.graph.activation("y"))
-    assert said == "'y' (LSTM) takes the rows of axis 0 for steps of a sequence"
+    assert said == "'y' (LSTM) treats axis 0 as steps of a sequence"

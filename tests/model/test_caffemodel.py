@@ -177,7 +177,7 @@ def test_every_truncation_is_noticed(path):
     for size in range(0, len(content), 7):
         if size not in boundaries:
             path.write_bytes(content[:size])
-            with pytest.raises(WeightsError, match=r"truncated|no caffemodel|no weights"):
+            with pytest.raises(WeightsError, match=r"truncated|not a caffemodel|no weights"):
                 read_caffemodel(path)
     path.write_bytes(content[:-3])
     with pytest.raises(WeightsError, match=r"3 bytes are missing.*the last one 'slope'; get the"):
@@ -194,7 +194,7 @@ def test_every_truncation_is_noticed(path):
         (b"<html><body>404</body></html>", "it is an HTML or XML page; the download may have"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "Git LFS pointer"),
         (b"PK\x03\x04\x14\0", "a zip archive; unpack it first"),
-        (b"\x80\x02}q\x01(X\x04\0\0\0", "no caffemodel"),
+        (b"\x80\x02}q\x01(X\x04\0\0\0", "not a caffemodel"),
         (b"Not Found", "it is a text file"),
         (NetParameter(name="\0empty").SerializeToString(), "holds no weights: it has 0 layers"),
         (
@@ -205,7 +205,7 @@ def test_every_truncation_is_noticed(path):
             NetParameter(
                 layer=[{"name": "c", "blobs": [{"shape": {"dim": [2, 2]}, "data": [1.0, 2.0]}]}]
             ).SerializeToString(),
-            r"layer 'c', blob 0: its shape \(2, 2\) needs 4 values, it has 2",
+            r"layer 'c', blob 0: its shape \(2, 2\) needs 4 values, but it has 2",
         ),
     ],
 )
@@ -222,7 +222,7 @@ def test_missing_and_foreign_hdf5(tmp_path):
     path = tmp_path / "keras.h5"
     with h5py.File(path, "w") as file:
         file["model_weights/conv/kernel:0"] = np.zeros(3)
-    with pytest.raises(WeightsError, match=r"keras\.h5 is no caffemodel: it is a Keras file"):
+    with pytest.raises(WeightsError, match=r"keras\.h5 is not a caffemodel: it is a Keras file"):
         read_caffemodel(path)
     with h5py.File(tmp_path / "set.h5", "w") as file:
         file["data"], file["label"] = np.zeros((2, 3)), np.zeros(2)
@@ -334,14 +334,12 @@ def test_shapes_that_caffe_does_not_have_are_refused(path):
     three = np.arange(3, dtype="<f4").tobytes()
     assert read_caffemodel(blob_of(path, dims=(1, 3), data=three))["c"][0].shape == (1, 3)
     with pytest.raises(
-        WeightsError, match="layer 'c', blob 0: its shape has 70 axes, and at most 32"
+        WeightsError, match="layer 'c', blob 0: its shape has 70 axes, more than 32"
     ):
         read_caffemodel(blob_of(path, dims=(1,) * 69 + (3,), data=three))
-    with pytest.raises(
-        WeightsError, match=r"shape \(-1, -1, 1, 3\) has an axis that is not between"
-    ):
+    with pytest.raises(WeightsError, match=r"shape \(-1, -1, 1, 3\) has an axis outside 0 to"):
         read_caffemodel(blob_of(path, legacy=(-1, -1, 1, 3), data=three))
-    with pytest.raises(WeightsError, match=r"shape \(0, 2147483647, 2147483647\)|axis that is not"):
+    with pytest.raises(WeightsError, match=r"shape \(0, 2147483647, 2147483647\)|axis outside 0"):
         read_caffemodel(blob_of(path, legacy=(0, 2**31 - 1, 2**31 - 1, -5)))
 
 

@@ -47,7 +47,7 @@ def test_fcn_is_aligned_by_hand(tmp_path: Path, caplog: pytest.LogCaptureFixture
     # so the pixel 0 lies at position 11.
     net = load_text("torch", tmp_path, net_text(*FCN, data=(1, 1, 30, 26)))
     assert offset(net) == [11, 11]
-    assert "layer 'crop' (Crop) says no offset and is cropped from (11, 11)" in caplog.text
+    assert "layer 'crop' (Crop) has no offset; (11, 11) is used" in caplog.text
     net.forward(noise(1, 1, 30, 26))
     # A position of up sees a grid of 4 pixels, so it lies a little off; on average not at all.
     off = [

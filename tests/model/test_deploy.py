@@ -159,8 +159,8 @@ def test_a_shape_that_the_file_does_not_tell_is_asked_for(data):
     text += 'layer { name: "l" type: "EuclideanLoss" bottom: "fc" bottom: "label" top: "l" }'
     with pytest.raises(
         ModelError,
-        match=r"does not tell the shape of input data; .* input_shape = \{'data': \(1, 3, 224, 224"
-        r"\)\}, as the flag --input-shape 'data:1,3,224,224', or in Python as input_shapes",
+        match=r"does not give the shape of input data; .* input_shape = \{'data': \(1, 3, 224, 224"
+        r"\)\}, the flag --input-shape 'data:1,3,224,224', or in Python as input_shapes",
     ):
         deploy(parsed(text))
     net = deploy(parsed(text), {"data": (2, 3, 4, 4)})
@@ -346,8 +346,8 @@ def test_layers_of_one_name_get_names_of_their_own():
     done = deploy_whole(parsed(INPUT + FC + relu * 3))
     assert [layer.name for layer in done.net.layer] == ["data", "fc", "r", "r#2", "r#3"]
     assert done.notes == (
-        "two layers are named 'r'; the later one is now 'r#2'",
-        "two layers are named 'r'; the later one is now 'r#3'",
+        "two layers are named 'r'; the later one is renamed 'r#2'",
+        "two layers are named 'r'; the later one is renamed 'r#3'",
     )
     assert done.renamed == {}
     twice = deploy_whole(parsed(INPUT + FC + FC.replace('top: "fc"', 'top: "fc2"')))
@@ -388,7 +388,7 @@ IN_PLACE = ["a data x", "b x x", "c x x", "d x y", "e x z"]
 def test_a_blob_that_is_written_again_gets_a_new_name(written, by_hand):
     done = deploy_whole(chain_of(*written))
     assert done.net == chain_of(*by_hand)
-    assert "writes blob 'x' again, which Caffe refuses; what it writes is now" in done.notes[0]
+    assert "writes blob 'x' again, which Caffe rejects; its top is renamed" in done.notes[0]
 
 
 def test_a_blob_that_layers_overwrite_in_place_keeps_its_name():
@@ -416,7 +416,7 @@ def test_caffe_refuses_what_gets_a_new_name_and_takes_it_with_that(caffe):
             {},
             "has 2 tops and 3 shapes",
         ),
-        (INPUT, {}, "no layer is left that does not need labels"),
+        (INPUT, {}, "every layer needs labels"),
         (
             'layer { name: "c" type: "DummyData" top: "c" } '
             'layer { name: "s" type: "Split" bottom: "c" top: "s" }',
@@ -436,7 +436,7 @@ def test_a_layer_without_a_type_is_at_fault():
 
 
 def test_a_shape_with_another_number_of_axes():
-    with pytest.raises(ModelError, match=r"'data' has 2 axes.*\(9,\).* has 1; .* the batch"):
+    with pytest.raises(ModelError, match=r"'data' has 2 axes.* but 1 in .* \(9,\); .* the batch"):
         deploy(parsed(INPUT + FC), {"data": (9,)})
 
 

@@ -86,7 +86,7 @@ def test_what_cannot_be_rewritten_is_the_layers_error() -> None:
     faults: dict[str, str] = {}
     translate(text_format.Parse(fused, NetParameter()), faults)
     assert list(faults) == ["c"]
-    assert "FUSED_CONV_ELTWISE_RELU is not computed" in faults["c"]
+    assert "FUSED_CONV_ELTWISE_RELU is not supported" in faults["c"]
 
 
 def test_a_dropout_that_scales_in_phase_test(engine: str, tmp_path: Path) -> None:

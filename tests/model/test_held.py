@@ -54,7 +54,7 @@ def test_detectors_get_the_size_of_the_image_and_all_of_it():
         ({"data": 1}, r"input 'data' is the image, .* image_input \(--image-input\)"),
         ({"code": "image"}, r"'code' has shape 1 x 2, .* 'data', of shape 1 x 3 x 6 x 8"),
         ({"code": np.zeros(3)}, r"'code' takes values of shape 2 for one image; got 3"),
-        ({"code": np.array([1, np.nan])}, "'code': the values to hold it at are NaN"),
+        ({"code": np.array([1, np.nan])}, "'code': some of the values to hold it at are NaN"),
         ({"code": "absent.npy"}, r"cannot read absent\.npy, .* takes a number, 'image', or"),
     ],
 )

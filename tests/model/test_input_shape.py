@@ -191,8 +191,8 @@ def test_a_lenet_is_28_by_28_in_gray():
     done = fitted(DATA % "" + LENET, {**weights, "conv2": [(50, 20, 5, 5), (50,)]})
     assert input_shapes(done) == {"data": (1, 1, 28, 28)}
     assert done.notes == (
-        "input 'data' is taken as 1 x 1 x 28 x 28, because layer 'conv1' has weights for 1 channel "
-        "and layer 'ip1' has weights for 800 inputs",
+        "input 'data' is assumed to be 1 x 1 x 28 x 28, because layer 'conv1' has weights for 1 "
+        "channel and layer 'ip1' has weights for 800 inputs",
     )
 
 
@@ -253,7 +253,7 @@ def test_the_sizes_of_known_nets(name, shape):
 def test_a_net_that_works_at_any_size_gets_224():
     done = fitted(DATA % "" + CONV, {"c": [(4, 2, 3, 3), (4,)]})
     assert input_shapes(done) == {"data": (1, 2, 224, 224)}
-    assert "its layers work at this size, and ask for no other" in done.notes[0]
+    assert "its layers work at this size, and require no other" in done.notes[0]
 
 
 def test_a_size_that_a_pooling_layer_needs():
@@ -329,7 +329,7 @@ def test_an_inner_product_without_weights_asks_for_the_size():
 
 
 def test_weights_that_fit_at_no_size_ask_for_it():
-    with pytest.raises(ModelError, match=r"does not tell the shape of input data; .*data:1,1,224,"):
+    with pytest.raises(ModelError, match=r"does not give the shape of input data; .*data:1,1,224,"):
         fitted(DATA % "" + LENET, {"conv1": [(20, 1, 5, 5)], "ip1": [(500, 801), (500,)]})
 
 
@@ -339,7 +339,7 @@ def test_an_input_that_is_not_the_image_does_not_stop_the_net():
     done = fitted(DATA % "transform_param { crop_size: 8 }" + CONV + more)
     assert input_shapes(done) == {"data": (1, 3, 8, 8)}
     assert done.faults == {
-        "more": "the file does not tell its shape; give --input-shape more:1,..."
+        "more": "the file does not give its shape; pass --input-shape more:1,..."
     }
     given = fitted(DATA % "" + CONV + more, input_shapes={"more": (1, 7), "data": (1, 3, 8, 8)})
     assert not given.faults
@@ -356,9 +356,7 @@ def test_a_missing_batch_axis_is_added_where_that_makes_it_work():
     text += "dim: 30 } } }" + CONV
     done = fitted(text, {"c": [(4, 3, 3, 3), (4,)]})
     assert input_shapes(done) == {"data": (1, 3, 32, 30)}
-    assert done.notes == (
-        "input 'data', 3 x 32 x 30, lacks the batch axis; it is taken as 1 x 3 x 32 x 30",
-    )
+    assert done.notes == ("input 'data', 3 x 32 x 30, has no batch axis; 1 x 3 x 32 x 30 is used",)
     # Over one axis of space it means what it says.
     assert input_shapes(fitted(text, {"c": [(4, 32, 3), (4,)]})) == {"data": (3, 32, 30)}
 

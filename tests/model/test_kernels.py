@@ -164,5 +164,5 @@ def test_names_and_errors(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="no layer or blob named 'blub'"):
         kernels_of(model, "blub")
     unread = load_model(tmp_path / "net.prototxt", None, need_weights=False)
-    with pytest.raises(WeightsError, match="no weights are given"):
+    with pytest.raises(WeightsError, match="no weights were given"):
         kernels_of(unread, "c")

@@ -77,7 +77,7 @@ def test_custom_layers_are_named(write):
 def test_none_for_nets_without_weights_only(write):
     relu = 'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }'
     assert load_model(write(INPUT + relu), None).weights == {}
-    with pytest.raises(WeightsError, match=r"has 1 layer with weights \(conv\), and no weights"):
+    with pytest.raises(WeightsError, match=r"has 1 layer with weights \(conv\), but no weights"):
         load_model(write(INPUT + CONV), None)
 
 
@@ -95,7 +95,7 @@ def test_a_net_read_without_its_weights_has_layers_and_shapes(write):
         (INPUT + CONV.replace("3", "30"), r"net\.prototxt: layer 'conv' \(Convolution\): the kern"),
         (
             'input: "data" layer { name: "r" type: "ReLU" bottom: "data" top: "r" }',
-            r"net\.prototxt: net '': the file does not tell the shape of input data",
+            r"net\.prototxt: net '': the file does not give the shape of input data",
         ),
     ],
 )
@@ -155,7 +155,7 @@ def test_an_input_that_cannot_be_had_is_refused_with_its_number(write):
         # Of one image conv is 4 x 4 x 4 values, its bottom 9 x 9 and its weights 40: 740 bytes.
         (
             739,
-            r"layer 'conv' \(Convolution\) needs .* for one image of 1 x 9 x 9, and this machine",
+            r"layer 'conv' \(Convolution\) needs .* for one image of 1 x 9 x 9, but this machine",
         ),
         (740, None),  # together with fc, whose five values take 20 more, less than 740
     ],
@@ -180,4 +180,4 @@ def test_a_net_larger_than_the_whole_machine_gives_a_warning(write, monkeypatch,
     assert not caplog.text
     monkeypatch.setattr("deepvis_caffe.model.model.machine_memory", lambda: 4 * 273 - 1)
     load_model(write(text), None, need_weights=False)
-    assert "for one image of 1 x 9 x 9 its blobs take" in caplog.text
+    assert "for one image of 1 x 9 x 9 its blobs need" in caplog.text

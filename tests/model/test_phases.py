@@ -48,8 +48,8 @@ def test_a_file_with_a_deploy_stage_is_taken_in_it():
     assert done.net == with_input("train-data", CONV + SOFTMAX % "")
     assert not done.faults
     said = " ".join(done.notes)
-    assert "taken in stage 'deploy', the finished net" in said
-    assert "name are train, val, deploy; choose, for example" in said
+    assert "loaded in stage 'deploy', the deploy net" in said
+    assert "name the stages train, val, deploy; choose one, for example" in said
     assert "stages = ('train',), the flag --stages train, or in Python stages=('train',)" in said
 
 
@@ -77,7 +77,7 @@ def test_a_deploy_stage_that_is_not_whole_is_not_taken():
     done = deploy(text)
     assert [layer.name for layer in done.net.layer] == ["data", "c"]
     (note,) = done.notes
-    assert "some of its layers belong to stages, and no stage is set" in note
+    assert "some of its layers belong to stages, but no stage is set" in note
     assert "val, deploy; choose" in note
 
 
@@ -89,8 +89,8 @@ def test_the_only_stage_in_which_a_net_is_whole_is_taken():
     assert [layer.name for layer in done.net.layer] == ["data", "c", "r", "end"]
     (note,) = done.notes
     assert note.startswith(
-        "taken in stage 'two', because without a stage no layer writes blob 'r', which layer 'end' "
-        "reads"
+        "loaded in stage 'two', because without a stage no layer writes blob 'r', which layer "
+        "'end' reads"
     )
 
 
@@ -99,7 +99,7 @@ def test_two_layers_that_write_one_blob_because_of_stages_are_distinguished():
     tanh = 'layer { name: "t" type: "TanH" bottom: "c" top: "r" }'
     done = deploy(with_input("data", CONV + relu + tanh))
     assert [layer.name for layer in done.net.layer] == ["data", "c", "t"]
-    assert "taken in stage 'one', because without a stage layers 'r' and 't' both" in done.notes[0]
+    assert "loaded in stage 'one', because without a stage layers 'r' and 't' both" in done.notes[0]
 
 
 def test_a_stage_that_no_layer_names_gives_a_note():
@@ -113,7 +113,7 @@ def test_a_data_layer_of_training_alone_gives_the_input():
     done = deploy(parsed(text))
     assert done.net == with_input("src", CONV + prob())
     assert done.notes == (
-        "blob 'data' is an input; layer 'src', which fills it, is of another phase or stage",
+        "blob 'data' becomes an input; its layer, 'src', belongs to another phase or stage",
     )
 
 
@@ -132,7 +132,7 @@ def test_a_net_of_training_alone_is_taken_in_phase_train(text):
     done = deploy(parsed(source + text))
     kept = [layer.name for layer in done.net.layer]
     assert kept in (["src", "c", "prob"], ["src", "c", "r", "prob", "end"])
-    assert done.notes[0].startswith("taken in phase TRAIN, because in phase TEST no layer")
+    assert done.notes[0].startswith("loaded in phase TRAIN, because in phase TEST no layer")
     assert not done.faults
 
 
@@ -144,5 +144,5 @@ def test_a_net_that_is_whole_in_no_phase_is_taken_in_phase_test():
 
 
 def test_nothing_but_losses_is_refused():
-    with pytest.raises(ModelError, match="no layer is left that does not need labels"):
+    with pytest.raises(ModelError, match="every layer needs labels"):
         deploy(with_input("data", LOSS.replace('"SoftmaxWithLoss"', '"HingeLoss"') % ""))

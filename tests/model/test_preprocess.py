@@ -283,8 +283,8 @@ def test_parameters_that_do_not_fit(parameters, words):
 @pytest.mark.parametrize(
     ("channels", "image", "words"),
     [
-        (2, picture(4, 4), r"has 2 channels and the picture has 3.*\(height, width, 2\)"),
-        (3, picture(4, 4, 2), "has 3 channels and the picture has 2"),
+        (2, picture(4, 4), r"has 2 channels, but the picture has 3.*\(height, width, 2\)"),
+        (3, picture(4, 4, 2), "has 3 channels, but the picture has 2"),
         (3, picture(4, 4) * np.float32(2), r"must lie in \[0, 1\] or \[0, 255\].*divide by 255"),
         (3, picture(4, 4) / np.float32(255) - 1, r"must lie in \[0, 1\] or \[0, 255\]"),
         (5, np.full((4, 4, 5), np.inf), r"must lie in \[0, 1\]"),

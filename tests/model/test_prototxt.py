@@ -88,14 +88,14 @@ def test_bytes_that_are_no_text_in_a_comment(write):
         ('name: "a\n', r"line 1: cannot read this prototxt: a string without a closing quote"),
         (
             'layer { name: "a" }\n}',
-            r"line 2: cannot read this prototxt: a '\}' that closes nothing",
+            r"line 2: cannot read this prototxt: unmatched '\}'",
         ),
         ('layer { name: "a" }\nlayer: 7', r"line 2: .*`layer` takes a block"),
         ("input_dim: one", r"line 1: cannot read .*input_dim: expected a whole number, got one"),
         ("layer {" * 5000, "line 1: cannot read this prototxt: blocks are nested more than 100"),
         (
             'name: "n"\n<<<<<<< HEAD\nlayer { }\n=======\n>>>>>>> theirs\n',
-            "line 2: cannot read .*a merge conflict's marker, '<<<<<<<'; keep one of its two sides",
+            "line 2: cannot read .*a merge conflict marker, '<<<<<<<'; keep one of its two sides",
         ),
         ('name: "nothing"\n', r"describes no layers: it is a prototxt"),
         (
@@ -147,7 +147,7 @@ def test_parse_keeps_the_generation(write):
         (
             'layer { name: "a" type: INNER_PRODUCT }',
             'layer { name: "a" type: "InnerProduct" }',
-            'read as type: "InnerProduct"; write it so',
+            'read as type: "InnerProduct"; write that instead',
         ),
         (
             'layers { name: "a" type: RELU blobs_lr: 2 } layer { name: "b" type: "TanH" }',
@@ -158,7 +158,7 @@ def test_parse_keeps_the_generation(write):
         (
             'layer { name: "a" type: "Power" power_param { scale: 2 scale: 3 } }',
             'layer { name: "a" type: "Power" power_param { scale: 3 } }',
-            "power_param.scale is given twice; the last, 3, counts",
+            "power_param.scale is given twice; the last value, 3, is used",
         ),
     ],
 )
@@ -196,14 +196,14 @@ def test_a_clashing_number_is_resolved_by_the_fields(write):
     ("inside", "reason"),
     [
         ("convolution_param { kernel_size: big }", "kernel_size: expected a whole number, got big"),
-        ("convolution_param { num_output: ${N} }", r"placeholder \$\{N\} of a template is not fi"),
-        ("convolution_param { num_output: {{n}} }", r"placeholder \{\{n\}\} of a template is not"),
+        ("convolution_param { num_output: ${N} }", r"template placeholder \$\{N\} is not fi"),
+        ("convolution_param { num_output: {{n}} }", r"template placeholder \{\{n\}\} is not fi"),
         (
             "pooling_param { pool: MEDIAN }",
             "pool: 'MEDIAN' is unknown; known: MAX, AVE, STOCHASTIC",
         ),
-        ("pooling_param: 3", r"pooling_param: takes a block \{ ... \}, and is given 3"),
-        ("top: { }", r"top: takes a value, and is given a block"),
+        ("pooling_param: 3", r"pooling_param: takes a block \{ ... \}, got 3"),
+        ("top: { }", r"top: takes a value, got a block"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_its_layers_fault_alone(write, inside, reason):

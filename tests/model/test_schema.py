@@ -284,11 +284,11 @@ def test_a_warning_names_once_what_has_no_effect(
     with caplog.at_level(logging.WARNING):
         load_model(tmp_path / "net.prototxt", None, need_weights=False)
     said = [record.getMessage().split("net.prototxt: ")[1] for record in caplog.records]
-    has_no_effect = "is not stock Caffe's, is not known, and has no effect in"
+    has_no_effect = "(not in stock Caffe) has no effect in"
     assert said == [
-        f"pooling_param.torch_pooling {has_no_effect} 'p', 'q' (Pooling)",
-        f"norm_param.bp_norm {has_no_effect} 'n' (Normalize)",
-        f"own_flag {has_no_effect} 'r' (ReLU)",
+        f"unknown field pooling_param.torch_pooling {has_no_effect} 'p', 'q' (Pooling)",
+        f"unknown field norm_param.bp_norm {has_no_effect} 'n' (Normalize)",
+        f"unknown field own_flag {has_no_effect} 'r' (ReLU)",
     ]
 
 

@@ -105,7 +105,7 @@ OTHER = r"a file of another program than Caffe \(ONNX, TensorFlow or Core ML\)"
 def test_files_of_other_programs_are_named(content: bytes, noun: str, tmp_path: Path) -> None:
     path = tmp_path / "net.caffemodel"
     path.write_bytes(content)
-    with pytest.raises(WeightsError, match=f"net.caffemodel is no caffemodel: it is {noun}$"):
+    with pytest.raises(WeightsError, match=f"net.caffemodel is not a caffemodel: it is {noun}$"):
         read_caffemodel(path)
     with pytest.raises(ModelError, match=noun):
         read_prototxt(path)

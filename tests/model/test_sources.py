@@ -85,7 +85,7 @@ def test_a_blob_that_no_layer_writes_is_an_input():
         ("c", "Convolution", ["data"], ["c"]),
     ]
     assert input_shapes(result.net) == {"data": (1, 3, 8, 9)}
-    assert result.notes == ("no layer writes blob 'data'; it is taken for an input",)
+    assert result.notes == ("no layer writes blob 'data'; it becomes an input",)
 
 
 def test_a_layer_that_reads_a_misspelled_blob_is_at_fault():
@@ -117,7 +117,7 @@ def test_an_input_behind_its_readers_is_moved_to_the_front():
     result = done(CONV + INPUT)
     assert result.net == done(INPUT + CONV).net
     assert result.notes == (
-        "layer 'data' stands behind layers that read it; it is moved to the front",
+        "layer 'data' comes after layers that read it; it is moved to the front",
     )
 
 
@@ -125,7 +125,7 @@ def test_an_input_that_is_declared_twice_is_the_one_with_a_shape():
     bare = 'layer { name: "input" type: "Input" top: "data" }'
     result = done(bare + INPUT + CONV)
     assert result.net == done(INPUT + CONV).net
-    assert result.notes == ("2 layers fill blob 'data'; 'data' counts",)
+    assert result.notes == ("2 layers fill blob 'data'; using 'data'",)
 
 
 def test_a_shape_for_a_blob_that_nothing_reads_is_refused():
@@ -271,7 +271,7 @@ def test_a_layer_that_changes_images_and_labels_together_is_the_source():
         ("c", "Convolution", ["data"], ["c"]),
     ]
     assert list(result.net.layer[0].transform_param.mean_value) == [7]
-    assert "changes images and labels together" in result.notes[0]
+    assert "transforms images and labels together" in result.notes[0]
 
 
 # -- constants -------------------------------------------------------------------------------------
@@ -291,7 +291,7 @@ def test_the_dummy_that_the_first_convolution_reads_is_the_image():
     assert input_shapes(result.net) == {"data": (1, 3, 8, 8)}
     (shape,) = result.net.layer[1].dummy_data_param.shape
     assert list(shape.dim) == [1, 3]
-    assert "DummyData 'data' is taken for it" in result.notes[0]
+    assert "DummyData 'data' is used" in result.notes[0]
 
 
 def test_a_dummy_in_the_legacy_form_is_the_image_too():

@@ -43,7 +43,7 @@ def test_a_range_ends_after_it_begins() -> None:
 
 @pytest.mark.parametrize("text", ["6", "4-6", "1+6", "0-6+1"])
 def test_units_that_the_layer_lacks(text: str) -> None:
-    with pytest.raises(SettingsError, match=r"6' is not within the layer's 6 units.* 0 to 5"):
+    with pytest.raises(SettingsError, match=r"6' is out of range: the layer has 6 units.* 0 to 5"):
         parse_units(text, 6)
 
 
@@ -83,5 +83,5 @@ def test_a_typo_in_numbers_is_not_a_name() -> None:
 def test_single_units_only() -> None:
     assert parse_unit_numbers("0-1,zebra", 6, partial(unit_of, LABELS, layer="fc")) == [0, 1]
     for text in ("0+1", "layer"):
-        with pytest.raises(SettingsError, match="is not made of single units"):
+        with pytest.raises(SettingsError, match="must list single units"):
             parse_unit_numbers(text, 6)

@@ -77,7 +77,7 @@ def test_anothers_pooling_of_that_name_is_opaque() -> None:
     translate(
         text_format.Parse(layer("p", "Pooling3D", "data", "p", params), NetParameter()), faults
     )
-    assert faults["p"].startswith("its kernel_d, pad_d0 are those of Synopsys's Pooling3D")
+    assert faults["p"].startswith("its kernel_d, pad_d0 belong to Synopsys's Pooling3D")
 
 
 def test_a_convolution_along_time(engine: str, tmp_path: Path) -> None:
@@ -96,6 +96,6 @@ def test_stock_caffe_pools_images_only(caffe: object, tmp_path: Path) -> None:
     pool = layer("p", "Pooling", "data", "", "pooling_param { kernel_size: 2 }")
     text = net_text(pool, layer("r", "ReLU", "data"), data=(1, 1, 4, 4, 4))
     net = load_text("pycaffe", tmp_path, text)
-    assert "Caffe pools blobs of 4 axes, and its bottom has 5" in net.opaque["p"].reason
+    assert "Caffe pools only blobs with 4 axes, its bottom has 5" in net.opaque["p"].reason
     x = noise(1, 1, 4, 4, 4)
     np.testing.assert_array_equal(net.forward(x, ["r"])["r"], np.maximum(x, 0))

@@ -105,11 +105,11 @@ def with_nan():
         (
             {**good(), "conv": [np.ones((4, 2, 5, 5), np.float32), np.ones(4, np.float32)]},
             r"layer 'conv' \(Convolution\) in net.caffemodel: weights: expected shape "
-            r"\(4, 2, 3, 3\) as the prototxt says, got \(4, 2, 5, 5\)",
+            r"\(4, 2, 3, 3\) from the prototxt, got \(4, 2, 5, 5\)",
         ),
         (
             {**good(), "conv": [good()["conv"][0], np.ones(8, np.float32)]},
-            r"layer 'conv' .*: bias: expected shape \(4,\) as the prototxt says, got \(8,\)",
+            r"layer 'conv' .*: bias: expected shape \(4,\) from the prototxt, got \(8,\)",
         ),
         (
             {**good(), "conv": [good()["conv"][0], np.ones((2, 1, 1, 2), np.float32)]},
@@ -131,7 +131,7 @@ def with_nan():
         ),
         (
             with_nan(),
-            r"layer 'fc' \(InnerProduct\) .*: weights has 2 values of 20 that are NaN or infinite",
+            r"layer 'fc' \(InnerProduct\) .*: 2 of the 20 values of weights are NaN or infinite",
         ),
     ],
 )
@@ -217,4 +217,4 @@ def test_of_layers_of_one_name_those_get_weights_that_get_them_in_caffe(caffe, t
     for name in ("fc", "fc#2"):
         for got, blob in zip(ours.weights[name], blobs, strict=True):
             np.testing.assert_array_equal(got, blob)
-    assert "an earlier layer is named 'fc', too" in ours.faults["fc#3"]
+    assert "an earlier layer is also named 'fc'" in ours.faults["fc#3"]

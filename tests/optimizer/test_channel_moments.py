@@ -255,7 +255,7 @@ def test_it_leads_to_natural_moments(net: Net) -> None:
 
 
 def test_a_layer_without_maps_has_no_moments(net: Net) -> None:
-    with pytest.raises(SettingsError, match=r"layer 'fc' has no maps .* shape is \(7,\)"):
+    with pytest.raises(SettingsError, match=r"layer 'fc' has no feature maps .* got shape \(7,\)"):
         dv.optimize(net, o.channel_moments("a", "fc"), iterations=2)
     with pytest.raises(SettingsError, match="name the layers"):
         o.channel_moments()

@@ -336,7 +336,7 @@ def test_text_is_an_objective_where_it_names_no_layer(net: Net) -> None:
 def test_units_and_objectives_exclude_each_other(net: Net) -> None:
     with pytest.raises(SettingsError, match="leave units and position out"):
         dv.optimize(net, o.unit("b", 1), units=[2])
-    with pytest.raises(SettingsError, match="name the units of layer 'b'"):
+    with pytest.raises(SettingsError, match="choose the units of layer 'b'"):
         dv.optimize(net, "b")
 
 

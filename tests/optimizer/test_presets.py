@@ -111,7 +111,7 @@ def test_another_preset_of_that_name_is_lost_only_on_request(path: Path) -> None
 
 @pytest.mark.parametrize("name", ["", "3", "a b", "None", "all", "-x", "a/b"])
 def test_names_that_a_flag_could_not_say(path: Path, name: str) -> None:
-    with pytest.raises(SettingsError, match="a preset cannot be named"):
+    with pytest.raises(SettingsError, match="invalid preset name"):
         save_preset(path, name, CRISP)
     assert not path.exists()
 
@@ -119,7 +119,7 @@ def test_names_that_a_flag_could_not_say(path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "are not JSON"),
+        ("{", "are not valid JSON"),
         ([1], "must be an object"),
         ({"a": 3}, "preset 'a': expected an object of parameters, got 3"),
         ({"a": {"decai": 0.1}}, "preset 'a': no ascent parameter named 'decai'"),
@@ -169,7 +169,7 @@ def test_names_of_earlier_versions() -> None:
     assert params_from_record({"jitter": 0.25, "sign": -1}) == params
     assert AscentParams().but(shift=0.25, push=-1) == params
     assert ascent_params(params.but(jitter=0), shift=0.25) == params
-    with pytest.raises(SettingsError, match="shift is called jitter now"):
+    with pytest.raises(SettingsError, match="shift is now called jitter"):
         AscentParams(shift=0.25)  # type: ignore[call-arg]
-    with pytest.raises(SettingsError, match="push is called sign now"):
+    with pytest.raises(SettingsError, match="push is now called sign"):
         AscentParams(push=-1)  # type: ignore[call-arg]

@@ -144,8 +144,8 @@ def test_bad_targets(target: object, message: str) -> None:
         ((), "d", "one finite number per channel"),
         ((1, np.nan), "d", "one finite number per channel"),
         ((1,), "../d", "letters, digits"),
-        ((1,), "7", "starts with a letter"),
-        ((1,), "layer", "is not 'layer'"),
+        ((1,), "7", "start with a letter"),
+        ((1,), "layer", "not be 'layer'"),
     ],
 )
 def test_bad_directions(vector: tuple, name: str, message: str) -> None:

@@ -82,4 +82,4 @@ def test_a_layer_that_sees_the_whole_image_is_run_as_it_is_with_a_warning(
 ) -> None:
     with_memory(net, "mean", 0.5, monkeypatch)
     assert tiled_where_needed(net, "mean", (4, 1, 1), 1) is net
-    assert "take a smaller input_shape" in caplog.text
+    assert "use a smaller input_shape" in caplog.text

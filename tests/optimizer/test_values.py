@@ -121,7 +121,7 @@ def test_both_in_one_call(given: dict[str, Any], message: str) -> None:
             r"regularizers\[1\] must be a regularizer such as .*; got 0.3",
         ),
         ({"transforms": [None]}, r"transforms\[0\] must be a transform such as .*; got None"),
-        ({"transforms": [t.flip]}, r"got flip, the type itself: write flip\(...\)"),
+        ({"transforms": [t.flip]}, r"got flip, the class: write flip\(...\)"),
         ({"transforms": [r.decay(0.1)]}, r"must be a transform .*; got decay\(fraction=0.1\)"),
         ({"regularizers": [t.flip()]}, r"must be a regularizer .*; got flip\(\)"),
         ({"parameterization": "maco"}, r"such as fourier\(1.15\) or maco\(\); got 'maco'"),
@@ -328,13 +328,13 @@ def test_functions_and_arrays_are_recorded_by_digests() -> None:
         ({"regularizers": [{"type": "decay", "x": 1}]}, "no parameter of decay named 'x'"),
         ({"transforms": [{"type": "jitter", "fraction": "a"}]}, "fraction of jitter cannot be 'a'"),
         ({"transforms": [{"type": "jitter", "fraction": 2}]}, "fraction of jitter must be"),
-        ({"transforms": [{"callable": "a.b"}]}, "transform was b, of which a record holds only"),
+        ({"transforms": [{"callable": "a.b"}]}, "transform was b, and the record has only"),
         ({"parameterization": {"type": "macro"}}, "did you mean 'maco'"),
         (
             {"parameterization": {"type": "maco", "spectrum": {"array": "ab"}}},
-            "spectrum of maco was an array, of which a record holds only a digest; give it again",
+            "spectrum of maco was an array, and the record has only its digest; pass it again",
         ),
-        ({"start": {"array": "ab"}}, "start was an array, of which a record holds only a digest"),
+        ({"start": {"array": "ab"}}, "start was an array, and the record has only its digest"),
     ],
 )
 def test_records_that_are_not_right(record: dict[str, Any], message: str) -> None:
@@ -348,7 +348,7 @@ def test_what_is_read_of_functions_and_arrays_compares_and_does_not_run() -> Non
     start = AscentParams(start=normal(*SHAPE))
     net = FakeNet(bumps(normal(1, *SHAPE, scale=40)), 1, SHAPE)
     for params, missing in (
-        (functions, "of which a record holds only a digest; give it again"),
+        (functions, "and the record has only its digest; pass it again"),
         (spectrum, "spectrum of maco was an array"),
         (start, "start was an array"),
     ):

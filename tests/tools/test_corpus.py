@@ -81,7 +81,7 @@ def test_each_stage_says_why_a_net_stops_there(tmp_path: Path, monkeypatch: Any)
     assert parse.reason.startswith("net.prototxt, line 1: ")
     info = tried(tmp_path, NO_SHAPE)
     assert info.stage == "info"
-    assert "does not tell the shape of input data" in info.reason
+    assert "does not give the shape of input data" in info.reason
 
     def fail(*args: Any, **options: Any) -> None:
         raise EngineError("no engine\n today")
@@ -488,11 +488,11 @@ def test_the_tsv_is_for_people(tmp_path: Path) -> None:
 
 def test_reasons_of_one_kind_are_one_group() -> None:
     one = kind(
-        "layer 'conv1' (Reshape): its bottom has 12 values, its top (1, 2, 64) would have 128"
+        "layer 'conv1' (Reshape): its bottom has 12 values, but its top (1, 2, 64) would have 128"
     )
-    other = kind("layer 'x/y' (Reshape): its bottom has 3 values, its top (9,) would have 9.5")
+    other = kind("layer 'x/y' (Reshape): its bottom has 3 values, but its top (9,) would have 9.5")
     assert one == other
-    assert one != kind("layer 'x' (Slice): its bottom has 3 values, its top (9,) would have 9")
+    assert one != kind("layer 'x' (Slice): its bottom has 3 values, but its top (9,) would have 9")
     many = kind("cannot run 'a' (X), 'b' (X), 'c' (Y); known: A, B")
     assert many == kind("cannot run 'd' (X), 'e' (Y)")
 

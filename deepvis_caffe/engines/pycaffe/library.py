@@ -45,7 +45,7 @@ def import_caffe() -> Any:
         raise EngineError(f"pycaffe cannot be imported ({error}); {how}") from error
     if caffe.__name__ != "caffe":
         raise EngineError(
-            f"pycaffe cannot be imported: `caffe` stands for {caffe.__name__} in this process; "
+            f"pycaffe cannot be imported: in this process, `caffe` is {caffe.__name__}; "
             "choose engine='torch'"
         )
     missing = [name for name in NEEDED if not hasattr(caffe, name)]
@@ -102,7 +102,7 @@ def why_unknown(caffe: Any, layers: Iterable[Layer]) -> dict[str, str]:
             )
         elif is_anothers(layer, caffe_pb2.LayerParameter.DESCRIPTOR):
             reasons[layer.name] = (
-                f"the layer type {layer.type!r} of this Caffe ({Path(caffe.__file__).parent}) is "
+                f"the layer type {layer.type!r} in this Caffe ({Path(caffe.__file__).parent}) is "
                 "another fork's; use the Caffe that the net was made with, or engine='torch'"
             )
         elif kind == "Python" and (why := _why_no_python_layer(layer)):
@@ -165,8 +165,8 @@ def choose_device(device: str) -> str:
     if device == "auto":
         return "cpu"
     raise EngineError(
-        f"Caffe cannot use {device!r}: it was built for the CPU only, or no such GPU is here; "
-        "choose device='cpu', or build it on a machine with CUDA (`make pycaffe`)"
+        f"Caffe cannot use {device!r}: it was built without CUDA, or there is no such GPU; use "
+        "device='cpu', or build it on a machine with CUDA (`make pycaffe`)"
     )
 
 
@@ -191,8 +191,8 @@ def check_builds(prototxt: Path) -> None:
     ended = _run_apart(f"caffe.set_mode_cpu(); caffe.Net({str(prototxt)!r}, caffe.TEST)")
     if ended.returncode:
         raise EngineError(
-            f"Caffe cannot build this net: {_last_words(ended.stderr)}. It has layers of types "
-            "whose rules only Caffe knows; check their parameters"
+            f"Caffe cannot build this net: {_last_words(ended.stderr)}. Some of its layers are of "
+            "types that only Caffe can check; check their parameters"
         )
 
 
@@ -231,7 +231,7 @@ def _last_words(log: str) -> str:
     lines = [line for line in log.splitlines() if line.strip()]
     # F0102 03:04:05.678 4321 file.cpp:12] Check failed: ...
     fatal = [line.split("] ", 1)[-1] for line in lines if re.match(r"F\d{4,8} ", line)]
-    return (fatal or lines or ["it ended without a word"])[-1]
+    return (fatal or lines or ["it exited without a message"])[-1]
 
 
 @cache

@@ -213,7 +213,7 @@ class PycaffeNet(Net):
     def _restore_last(self, what: str) -> None:
         """Restore the inputs of the last forward pass."""
         if self._inputs is None:
-            raise EngineError(f"{what} needs a forward pass before it: call forward first")
+            raise EngineError(f"{what} needs a forward pass: call forward first")
         enter_device(self._caffe, self._device)
         if self._set is not self._inputs:  # there was an ascent in between
             self._start(self._inputs)
@@ -281,7 +281,7 @@ class PycaffeNet(Net):
             if need != have:
                 raise EngineError(
                     f"{where}: layer {name!r} ({self.model.graph.layer(name).type}) would need "
-                    f"weights of shapes {need}, and has {have}"
+                    f"weights of shapes {need}, but has {have}"
                 )
         if any(layer.type not in RULES or layer.type in FIXES_SIZES for layer in layers):
             nodes = self._wiring.forward_plan([self._ids[value] for value in values], ())
@@ -304,8 +304,8 @@ class PycaffeNet(Net):
             most = max(1, shape[0] * free // asked) if shape else 1
             raise OutOfMemoryError(
                 f"not enough memory for layer {layer.name!r} ({layer.type}) with a top of {shape}, "
-                f"which asks for {in_gib(more[largest])} of {in_gib(asked)}; {in_gib(free)} are "
-                f"free; take at most {most} images at a time (batch_size), or a smaller input_shape"
+                f"which needs {in_gib(more[largest])} of {in_gib(asked)}; {in_gib(free)} is "
+                f"free; use at most {most} images at a time (batch_size), or a smaller input_shape"
             )
 
     def _by_name(self, sizes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
@@ -410,7 +410,7 @@ class PycaffeNet(Net):
         if np.isnan(diff).all():
             raise EngineError(
                 f"layer {layer.name!r} ({layer.type}) has no backward pass in this Caffe; use "
-                "engine='torch', or take a layer below it"
+                "engine='torch', or choose a layer below it"
             )
 
     def _run_backward_of_others(self, node: Node, kept: frozenset[int] | set[int]) -> None:
@@ -431,7 +431,7 @@ class PycaffeNet(Net):
 def _pools_no_images(model: Model) -> dict[str, str]:
     """The Pooling layers on which stock Caffe would abort, by name, and why."""
     return {
-        layer.name: f"Caffe pools blobs of 4 axes, and its bottom has {axes}; use engine='torch'"
+        layer.name: f"Caffe pools only blobs with 4 axes, its bottom has {axes}; use engine='torch'"
         for layer in model.graph
         if layer.type == "Pooling"
         and (axes := len(model.shapes.get(layer.bottoms[0], (0,) * 4))) != 4

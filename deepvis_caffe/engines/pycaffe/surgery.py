@@ -169,8 +169,8 @@ def _set_rounding(pooling: Any, layer: Layer) -> None:
         pooling.ceil_mode = ceil
     elif not ceil:
         raise EngineError(
-            f"layer {layer.name!r} (Pooling) rounds its size down, and this Caffe can only round "
-            "up; use the Caffe that the net was made with, or engine='torch'"
+            f"layer {layer.name!r} (Pooling) rounds its output size down, but this Caffe can only "
+            "round it up; use the Caffe that the net was made with, or engine='torch'"
         )
 
 

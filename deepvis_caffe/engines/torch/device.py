@@ -30,14 +30,14 @@ def choose_device(name: str) -> torch.device:
     match = re.fullmatch(r"cuda(?::(\d+))?", name)
     if not match:
         raise EngineError(
-            f"no device is named {name!r}; known: auto, cpu, cuda, cuda:<number>, as in cuda:0"
+            f"no device named {name!r}; known: auto, cpu, cuda, cuda:<number>, as in cuda:0"
         )
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     index = int(match[1] or 0)
     if index >= count:
         raise EngineError(
-            f"device {name!r} is not there: this PyTorch ({torch.__version__}) sees {count} CUDA "
-            'devices; use device="cpu", or install a CUDA build of PyTorch and its driver'
+            f"device {name!r} is not available: this PyTorch ({torch.__version__}) sees {count} "
+            'CUDA device(s); use device="cpu", or install a CUDA build of PyTorch and its driver'
         )
     return torch.device("cuda", index)
 

@@ -120,8 +120,8 @@ class Layer(nn.Module):
             )
             raise self.cannot_run(
                 bottoms,
-                f"at this size it needs weights of shape {need}, it has {have}; an input of "
-                "another size than the net was trained on does not fit through it",
+                f"at this input size it needs weights of shape {need}, but it has {have}; it "
+                "accepts only the input size that the net was trained with",
             )
         self._fitting.add(shapes)
 

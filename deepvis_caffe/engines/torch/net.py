@@ -145,7 +145,7 @@ class TorchNet(Net):
     def _recorded(self, asking: str) -> Pass:
         """The last pass, for a read or a backward pass."""
         if self._last is None:
-            raise EngineError(f"{asking} needs a forward pass before it: call forward first")
+            raise EngineError(f"{asking} needs a forward pass: call forward first")
         self._keep_next = True
         return self._last
 

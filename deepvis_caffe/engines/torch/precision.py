@@ -46,8 +46,8 @@ def choose_precision(name: str, device: torch.device, layers: Iterable[Layer]) -
         return "bfloat16" if exact is None and multiplies_bfloat16(device) else "float32"
     if exact is not None:
         raise EngineError(
-            f"layer {exact.name!r} ({exact.type}) works with positions and indices that bfloat16 "
-            'does not hold; take precision="float32"'
+            f"layer {exact.name!r} ({exact.type}) needs positions and indices that bfloat16 cannot "
+            'represent; use precision="float32"'
         )
     return name
 

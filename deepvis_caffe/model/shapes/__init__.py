@@ -115,8 +115,8 @@ def _check(layer: Layer, bottoms: Sequence[Shape], outcome: Outcome) -> None:
             raise ModelError(f"a blob of shape {shape} is not possible in Caffe")
         if count(shape) > INT_MAX:
             raise ModelError(
-                f"a blob of shape {shape} would have {count(shape):,} values, and in Caffe it can "
-                f"have {INT_MAX:,}"
+                f"a blob of shape {shape} would have {count(shape):,} values, but Caffe allows at "
+                f"most {INT_MAX:,}"
             )
     for top, shape in zip(layer.tops, outcome.tops, strict=True):
         for bottom, before in zip(layer.bottoms, bottoms, strict=True):

@@ -104,7 +104,7 @@ def detection_output(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome
         )
     require(
         locations[0] == scores[0],
-        f"locations are of {locations[0]} images, scores of {scores[0]}",
+        f"locations and scores must have the same batch size, got {locations[0]} and {scores[0]}",
     )
     if len(bottoms) > 3 and not options.visualize:
         refined = [count(shape[1:]) for shape in bottoms[3:]]
@@ -135,7 +135,7 @@ def yolo_detection_output(param: LayerParameter, bottoms: Sequence[Shape]) -> Ou
     for shape in bottoms:
         cells(shape, options.num_box, 5 + options.num_classes, options.biases)
         require(shape[2] == shape[3], f"takes as many rows as columns of cells, got {shape[2:]}")
-    require(len({shape[0] for shape in bottoms}) == 1, "its bottoms are of several batch sizes")
+    require(len({shape[0] for shape in bottoms}) == 1, "its bottoms must have one batch size")
     return Outcome([SSD_ROW])
 
 
@@ -151,17 +151,17 @@ def yolov3_detection_output(param: LayerParameter, bottoms: Sequence[Shape]) -> 
     )
     require(
         len(options.mask) // groups >= options.num_box,
-        f"needs a mask for each of the {options.num_box} boxes of its {groups} bottoms, got "
-        f"{len(options.mask)}",
+        f"needs one mask entry for each of the {options.num_box} anchors of its {groups} bottoms, "
+        f"got {len(options.mask)}",
     )
     require(
         all(2 * box + 1 < len(options.biases) for box in options.mask),
-        f"mask names boxes that the {len(options.biases)} biases do not have",
+        f"mask refers to anchors beyond the {len(options.biases)} biases",
     )
     each = (9 if options.gaussian_box else 5) + options.num_classes
     for shape in bottoms:
         cells(shape, options.num_box, each, [0] * 2 * options.num_box)
-    require(len({shape[0] for shape in bottoms}) == 1, "its bottoms are of several batch sizes")
+    require(len({shape[0] for shape in bottoms}) == 1, "its bottoms must have one batch size")
     return Outcome([SSD_ROW])
 
 
@@ -210,7 +210,7 @@ def region_output(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     """
     options, (shape, size) = param.region_output_param, bottoms
     boxes = len(options.biases) // 2
-    require(not options.tree and not options.map, "trees of classes are in files, and not read")
+    require(not options.tree and not options.map, "class trees (tree and map) are not supported")
     require(options.coords == 4, f"takes boxes of 4 coords, not {options.coords}")
     cells(shape, boxes, 5 + options.classes, options.biases)
     require(count(size) >= 2, f"its second bottom must hold height and width, got {size}")
@@ -229,7 +229,7 @@ def cells(shape: Shape, boxes: int, each: int, biases: Sequence[float]) -> None:
     )
     require(
         len(biases) >= 2 * boxes,
-        f"needs the width and the height of {boxes} reference boxes as biases, got {len(biases)}",
+        f"needs the width and height of {boxes} anchors as biases, got {len(biases)} numbers",
     )
 
 
@@ -313,12 +313,12 @@ def check_anchors(bottoms: Sequence[Shape], boxes: int) -> None:
     )
     require(
         (scores[1], offsets[1]) == (2 * boxes, 4 * boxes),
-        f"{boxes} reference boxes need {2 * boxes} scores and {4 * boxes} offsets, got {scores[1]} "
-        f"and {offsets[1]}",
+        f"{boxes} anchors need {2 * boxes} scores and {4 * boxes} offsets, got {scores[1]} and "
+        f"{offsets[1]}",
     )
     require(
         len(sizes) > 1 and count(sizes[1:]) >= 3,
-        f"its third bottom must have rows height, width, scale of the image, got {sizes}",
+        f"its third bottom must have rows of height, width and scale of the image, got {sizes}",
     )
 
 
@@ -331,8 +331,8 @@ def region_pooling(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     if param.type == "ROIAlign":
         require(
             not param.HasField("roi_align_param"),
-            "forks do not agree on what roi_align_param means, and none follows a published "
-            "definition; only MS-CNN's ROIAlign, with roi_pooling_param, is computed",
+            "forks disagree on what roi_align_param means, and none follows a published "
+            "definition; only MS-CNN's ROIAlign, with roi_pooling_param, is supported",
         )
     pool = param.roi_warping_param if param.type == "ROIWarping" else param.roi_pooling_param
     require(
@@ -388,13 +388,13 @@ def deformable_pooling(param: LayerParameter, bottoms: Sequence[Shape]) -> Outco
     )
     if not pool.no_trans:
         size = pool.part_size
-        require(len(moves) == 1, "needs a third bottom, how parts move, or no_trans: true")
+        require(len(moves) == 1, "needs a third bottom, the parts' offsets, or no_trans: true")
         (move,) = moves
         classes = move[1] // 2 if len(move) == 4 else 0
         require(
             size > 0 and move == (regions[0], 2 * classes, size, size) and classes > 0,
-            f"needs two numbers for each of {size} x {size} parts (part_size) of every region as "
-            f"its third bottom, got {move}",
+            f"its third bottom must have two offsets for each of {size} x {size} parts (part_size) "
+            f"of every region, got {move}",
         )
         require(
             outputs % classes == 0, f"output_dim {outputs} cannot be split into {classes} classes"
@@ -435,5 +435,5 @@ def check_regions(shape: Shape) -> None:
     """Check that a bottom has rows (image, x1, y1, x2, y2)."""
     require(
         len(shape) > 1 and count(shape[1:]) == 5,
-        f"takes regions as rows of 5 numbers, image, x1, y1, x2, y2; got {shape}",
+        f"takes regions as rows of 5 numbers (image, x1, y1, x2, y2), got {shape}",
     )

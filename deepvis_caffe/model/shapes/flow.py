@@ -23,7 +23,7 @@ def correlation(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     room = [size + 2 * options.pad - 2 * border for size in shape[2:]]
     require(
         min(room) > 0,
-        f"{border} pixels of border leave nothing of its bottoms of {shape[2:]} with pad "
+        f"a border of {border} pixels leaves nothing of its bottoms of {shape[2:]} with pad "
         f"{options.pad}",
     )
     height, width = (-(-pixels // options.stride_1) for pixels in room)

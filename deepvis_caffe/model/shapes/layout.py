@@ -73,7 +73,7 @@ def flatten(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     (shape,) = bottoms
     start = canonical_axis(shape, param.flatten_param.axis)
     end = canonical_axis(shape, param.flatten_param.end_axis, "end_axis") + 1
-    require(start <= end, f"axis {start} lies behind end_axis {end - 1}")
+    require(start <= end, f"axis {start} comes after end_axis {end - 1}")
     return Outcome([(*shape[:start], count(shape[start:end]), *shape[end:])])
 
 
@@ -103,11 +103,11 @@ def reshape(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
         total, rest = count(shape), -count(top)
         if rest == 0:  # without rows, infer a row's size as for one row
             total, rest = (count([abs(size) or 1 for size in sizes]) for sizes in (shape, top))
-        require(total % rest == 0, f"its bottom's {total} values cannot be divided by {rest}")
+        require(total % rest == 0, f"its bottom's {total} values are not divisible by {rest}")
         top[top.index(-1)] = total // rest
     require(
         count(top) == count(shape),
-        f"its bottom has {count(shape)} values, its top {tuple(top)} would have {count(top)}",
+        f"its bottom has {count(shape)} values, but its top {tuple(top)} would have {count(top)}",
     )
     return Outcome([tuple(top)])
 
@@ -148,7 +148,7 @@ def squeeze(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     named = {canonical_axis(shape, axis) for axis in param.squeeze_param.axis}
     require(
         all(shape[axis] == 1 for axis in named),
-        f"not all of its axes {sorted(named)} are of size 1",
+        f"its axes {sorted(named)} must all have size 1, got {shape}",
     )
     gone = named or range(len(shape))
     return Outcome([tuple(size for i, size in enumerate(shape) if size > 1 or i not in gone)])
@@ -305,7 +305,7 @@ def padded_ends(param: LayerParameter, axes: int) -> list[tuple[int, int]]:
         rows = columns = (options.pad_beg, options.pad_end)
     else:
         rows, columns = (options.pad_t, options.pad_b), (options.pad_l, options.pad_r)
-        require(options.pad_method == PadParameter.CONSTANT, "that Caffe pads with a constant only")
+        require(options.pad_method == PadParameter.CONSTANT, "pad_method must be CONSTANT")
     require(
         min(*rows, *columns) >= 0 or max(*rows, *columns) <= 0,
         f"cannot add at some ends and cut off at others, got {rows} rows and {columns} columns",
@@ -332,7 +332,7 @@ def gather(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     require(len(options.indices) > 0, "needs indices")
     axis = canonical_axis(first, options.axis)
     indices, shape = list(options.indices), [size for size in options.shape if size]
-    require(len(indices) == count(shape), f"shape {shape} does not hold its {len(indices)} indices")
+    require(len(indices) == count(shape), f"its {len(indices)} indices do not fill shape {shape}")
     require(max(indices) < first[axis], f"indices {indices} run past axis {axis} of {first}")
     return Outcome([(*first[:axis], *shape, *first[axis + 1 :])])
 
@@ -354,7 +354,7 @@ def filter_layer(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     require(len(selector) > 0, "its last bottom must have 1 or more axes")
     require(count(selector[1:]) == 1, "its last bottom must have one number for each image")
     require(
-        all(shape[:1] == selector[:1] for shape in first), "all its bottoms need as many images"
+        all(shape[:1] == selector[:1] for shape in first), "its bottoms must have one batch size"
     )
     return Outcome(first)
 

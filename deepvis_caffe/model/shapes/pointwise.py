@@ -86,7 +86,7 @@ def normalize(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
         require(kind in ("L1", "L2"), f"normalize_type must be L1 or L2, got {kind!r}")
         top = shape if param.top[0] == param.bottom[0] else images
         return Outcome([top, (images[0], 1, *images[2:])][: len(param.top)])
-    require(len(param.top) == 1, "has one top")
+    require(len(param.top) == 1, f"takes 1 top, got {len(param.top)}")
     return Outcome([shape], [() if param.norm_param.channel_shared else shape[1:2]])
 
 
@@ -124,7 +124,7 @@ def channel_scale(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
         "its second bottom must have one number for each position of the first",
     )
     learned = param.channel_scale_param.global_scale
-    require(learned or len(param.top) == 1, "has a second top with global_scale only")
+    require(learned or len(param.top) == 1, "has a second top only with global_scale")
     return Outcome([shape, (1,)][: len(param.top)], [(1,)] if learned else [])
 
 
@@ -213,7 +213,7 @@ def inner_distance(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     )
     if centers:
         require(
-            not options.update_center_only, "with update_center_only it reads labels, for training"
+            not options.update_center_only, "update_center_only is for training: it reads labels"
         )
         outputs = (*centers[0], 0)[0]
         require(

@@ -29,7 +29,7 @@ def recurrent(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
         len(bottoms) in (2 + exposed, 3 + exposed),
         f"takes {2 + exposed} or {3 + exposed} bottoms, got {len(bottoms)}",
     )
-    require(len(param.top) == 1 + exposed, f"has {1 + exposed} tops, got {len(param.top)}")
+    require(len(param.top) == 1 + exposed, f"takes {1 + exposed} tops, got {len(param.top)}")
     static = bottoms[2] if len(bottoms) == 3 + exposed else None
     if static is not None:
         require(static[:1] == x[1:2], f"its static bottom must be ({x[1]}, ...)")
@@ -52,7 +52,7 @@ def packed_lstm(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     options, x = param.lstm_param, bottoms[0]
     size, images = options.num_output, options.batch_size
     require(size > 0, "num_output must be given and positive")
-    require(images > 0 and len(x) > 0, "batch_size must be positive, and its bottom have an axis")
+    require(images > 0 and len(x) > 0, "batch_size must be positive, and its bottom needs an axis")
     require(x[0] % images == 0, f"its bottom's {x[0]} rows are no multiple of batch_size {images}")
     if len(bottoms) == 2:
         require(count(bottoms[1]) == x[0], f"its second bottom must have {x[0]} values")

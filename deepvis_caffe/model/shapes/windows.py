@@ -112,7 +112,7 @@ def _convolved(size: Shape, window: SlidingWindow) -> Shape:
     padded = tuple(s + 2 * p for s, p in zip(size, window.pad, strict=True))
     require(
         all(e <= s for e, s in zip(window.extent, padded, strict=True)),
-        f"the kernel spans {window.extent} pixels, its padded bottom has only {padded}",
+        f"the kernel spans {window.extent} pixels, but its padded bottom has only {padded}",
     )
     return tuple(
         (s - e) // stride + 1
@@ -147,7 +147,7 @@ def pooling(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     )
     require(
         pool.pool != PoolingParameter.STOCHASTIC,
-        "STOCHASTIC pooling draws its results, and Caffe has it on GPUs only; use MAX or AVE",
+        "STOCHASTIC pooling is random, and Caffe implements it only on GPUs; use MAX or AVE",
     )
     window = pooling_window(pool, shape[2:])
     top = shape[:2] + pooled_size(shape[2:], window, pool.ceil_mode, param.type)
@@ -199,7 +199,7 @@ def pyramid_levels(param: LayerParameter, size: Sequence[int]) -> list[PoolingPa
     options = param.spp_param
     require(options.pyramid_height > 0, "pyramid_height must be given and positive")
     method = options.PoolMethod.Name(options.pool)
-    require(method != "STOCHASTIC", "STOCHASTIC pooling draws its results; use MAX or AVE")
+    require(method != "STOCHASTIC", "STOCHASTIC pooling is random; use MAX or AVE")
     levels = []
     for level in range(options.pyramid_height):
         kernel = [math.ceil(pixels / 2**level) for pixels in size]
@@ -230,7 +230,7 @@ def local(param: LayerParameter, bottoms: Sequence[Shape]) -> Outcome:
     require(outputs > 0, "num_output must be given and positive")
     require(
         min(shape[2:]) >= window.kernel[0],
-        f"the kernel spans {window.kernel} pixels, its bottom has only {shape[2:]}",
+        f"the kernel spans {window.kernel} pixels, but its bottom has only {shape[2:]}",
     )
     size = _convolved(shape[2:], window)
     inputs, positions = shape[1] * math.prod(window.kernel), math.prod(size)

@@ -86,7 +86,7 @@ def test_flow_warp_by_hand() -> None:
     [
         ("Correlation", "kernel_size: 1", [A.shape] * 2, "max_displacement must be given"),
         ("Correlation", "kernel_size: 2 max_displacement: 1", [A.shape] * 2, "an odd kernel_size"),
-        ("Correlation", "kernel_size: 1 max_displacement: 3", [A.shape] * 2, "leave nothing of"),
+        ("Correlation", "kernel_size: 1 max_displacement: 3", [A.shape] * 2, "leaves nothing of"),
         ("Correlation", "kernel_size: 1 max_displacement: 0", [A.shape, (1,)], "one shape"),
         ("FlowWarp", "", [A.shape, A.shape], "must have 2 channels"),
     ],

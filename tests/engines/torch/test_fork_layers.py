@@ -201,7 +201,7 @@ def test_axes_of_size_1(kind: str, params: str, shape: tuple[int, ...]) -> None:
         ("Pad", "pad_param { paddings: 1 }", "two paddings for each of 4 axes"),
         ("Padding", "padding_param { pad_end: -3 }", "leaves nothing of (2, 6, 3, 4)"),
         ("Transpose", "", "needs a dim for each of its bottom's 4 axes, got 0"),
-        ("Squeeze", "squeeze_param { axis: 1 }", "are of size 1"),
+        ("Squeeze", "squeeze_param { axis: 1 }", "must all have size 1"),
         ("Unsqueeze", "unsqueeze_param { dim: 5 }", "dim 5 is out of range"),
         ("ShuffleChannel", "shuffle_channel_param { group: 4 }", "cannot be split into 4 groups"),
         ("Reverse", "reverse_param { axis: 4 }", "axis 4 is out of range"),
@@ -213,7 +213,7 @@ def test_axes_of_size_1(kind: str, params: str, shape: tuple[int, ...]) -> None:
             "crop_center_param { crop_size: 1 crop_size: 0 crop_size: 0 crop_size: 0 }",
             "leaves nothing of (2, 6, 3, 4)",
         ),
-        ("Gather", "gather_param { indices: 0 indices: 1 }", "does not hold its 2 indices"),
+        ("Gather", "gather_param { indices: 0 indices: 1 }", "its 2 indices do not fill"),
         ("Gather", "gather_param { indices: 2 }", "run past axis 0 of (2, 6, 3, 4)"),
     ],
 )

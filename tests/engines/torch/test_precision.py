@@ -90,19 +90,19 @@ def test_results_of_either_are_kept_apart(nets: tuple[Net, Net]) -> None:
 
 def test_layers_that_need_more_bits_refuse(tmp_path: Path) -> None:
     text = net_text(conv("a", "data", 4), layer("best", "ArgMax", "a", "best"), data=(1, 3, 2, 2))
-    with pytest.raises(EngineError, match=r"layer 'best' \(ArgMax\) works with positions"):
+    with pytest.raises(EngineError, match=r"layer 'best' \(ArgMax\) needs positions"):
         load_text("torch", tmp_path, text, precision="bfloat16")
     assert load_text("torch", tmp_path, text, precision="auto").precision == "float32"
 
 
 def test_relevance_needs_float32(nets: tuple[Net, Net], digits: np.ndarray) -> None:
-    with pytest.raises(EngineError, match=r'needs precision="float32"; this net has .bfloat16'):
+    with pytest.raises(EngineError, match=r'needs precision="float32", but this net has .bfloat16'):
         dv.attribute(nets[1], digits[:1], "ip2", 3, method="lrp_epsilon")
 
 
 def test_caffe_has_float32_only(tmp_path: Path, caffe: object) -> None:
     text = net_text(conv("a", "data", 4), data=(1, 3, 2, 2))
-    with pytest.raises(EngineError, match=r"bfloat16.* is for the torch engine"):
+    with pytest.raises(EngineError, match=r"bfloat16.* needs the torch engine"):
         load_text("pycaffe", tmp_path, text, precision="bfloat16")
     assert load_text("pycaffe", tmp_path, text, precision="auto").precision == "float32"
 

@@ -142,7 +142,9 @@ def test_a_region_of_an_image_that_is_not_there_is_named(tmp_path):
     text = net_text(layer("pool", "ROIPooling", "x rois", "", params), x=(1, 2, 4, 4), rois=(2, 5))
     net = load_text("torch", tmp_path, text)
     rois = np.array([[0, 0, 0, 3, 3], [3, 0, 0, 3, 3]], np.float32)
-    with pytest.raises(EngineError, match=r"'pool' .* region 1 is of image 3 of the batch"):
+    with pytest.raises(
+        EngineError, match=r"'pool' .* region 1 refers to image 3, but the batch has"
+    ):
         net.forward({"x": noise(1, 2, 4, 4), "rois": rois})
 
 

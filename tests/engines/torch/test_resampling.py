@@ -84,7 +84,9 @@ def test_of_two_values_for_one_position_the_later_stays() -> None:
 
 def test_a_mask_of_another_pooling_is_a_clear_error() -> None:
     upsample = built("Upsample", "upsample_param { upsample_h: 2 upsample_w: 2 }", bottoms=2)
-    with pytest.raises(EngineError, match=r"position 4 of a map of 4; scale or size do not fit"):
+    with pytest.raises(
+        EngineError, match=r"position 4 of a map of 4; scale or size does not match"
+    ):
         run(upsample, np.ones((1, 1, 1, 1)), np.full((1, 1, 1, 1), 4.0))
 
 

@@ -341,8 +341,8 @@ def test_one_size_for_all_axes_and_global_pooling():
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ("kernel_shape { dim: 1 dim: 2 }", "once per spatial axis (3); it is given 2 times"),
-        ("kernel_h: 1 kernel_w: 2", "need 2 spatial axes, there are 3"),
+        ("kernel_shape { dim: 1 dim: 2 }", "once per spatial axis (3); got 2 values"),
+        ("kernel_h: 1 kernel_w: 2", "need 2 spatial axes, got 3"),
         ("kernel_size: 4", "is too large for a bottom of (3, 5, 4) pixels"),
     ],
 )

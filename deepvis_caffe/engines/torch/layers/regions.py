@@ -61,8 +61,8 @@ class Regions(NamedTuple):
         outside = np.flatnonzero((image < 0) | (image >= images))
         if len(outside):
             raise IndexError(
-                f"region {outside[0]} is of image {image[outside[0]]} of the batch, which has "
-                f"{images}; regions are rows image, x1, y1, x2, y2"
+                f"region {outside[0]} refers to image {image[outside[0]]}, but the batch has "
+                f"{images}; each region is a row of image, x1, y1, x2, y2"
             )
         return cls(image, (rows[:, 1], rows[:, 2], rows[:, 3], rows[:, 4]))
 

@@ -29,8 +29,8 @@ def scattered(layer: Layer, x: Tensor, index: Tensor, size: tuple[int, ...]) -> 
     if where.numel() and not 0 <= int(where.min()) <= int(where.max()) < positions:
         raise layer.cannot_run(
             (x, index),
-            f"its mask names position {int(where.max())} of a map of {positions}; scale or size do "
-            "not fit the pooling that made the mask",
+            f"its mask refers to position {int(where.max())} of a map of {positions}; scale or "
+            "size does not match the pooling that made the mask",
         )
     plane = x.new_zeros(*x.shape[:2], positions)
     return plane.scatter(2, where, x.flatten(2)).reshape(*x.shape[:2], *size)
