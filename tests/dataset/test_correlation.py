@@ -133,7 +133,7 @@ def test_one_layers_moments_are_read_alone(tmp_path: Path) -> None:
     assert without.products is None
     assert read_moments(path, ["a"], 4) == (None, 9), "of another net"
     assert read_moments(path, ["c"], 3) == (None, 9)
-    with pytest.raises(ResultsError, match="layer 'bad' do not fit"):
+    with pytest.raises(ResultsError, match="layer 'bad' are inconsistent"):
         read_moments(path, ["bad"], 3)
     whole = path.read_bytes()
     half = len(whole) // 2

@@ -224,7 +224,7 @@ def read_model(path: Path, options: Options) -> tuple[Model, Sizes | None, list[
 
 def _defaults(error: ModelError, shapes: Sizes) -> dict[str, Sequence[int]]:
     """Shapes for inputs whose shape the file does not state; {} if the error is another one."""
-    unknown = re.search(r"does not tell the shape of input ([^;]*);", str(error))
+    unknown = re.search(r"does not give the shape of input ([^;]*);", str(error))
     names = unknown[1].split(", ") if unknown else []
     found = {name: shapes.get(name, shapes.get("", ())) for name in names}
     return {name: shape for name, shape in found.items() if shape}
