@@ -15,7 +15,7 @@ import torch
 from deepvis_caffe.engines.torch.plan import Plan
 from deepvis_caffe.model.model import Model
 
-PER_THREAD = 60e6  # multiply-adds of a forward pass; see benchmarks/README.md
+PER_THREAD = 12e6  # multiply-adds of a forward pass; see benchmarks/README.md
 
 
 def multiply_adds(model: Model, plan: Plan) -> int:

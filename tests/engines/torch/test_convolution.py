@@ -12,6 +12,8 @@ from helpers.torch_layers import built, check_gradient
 
 from deepvis_caffe.engines.torch.device import has_packed
 from deepvis_caffe.engines.torch.layer import Layer
+from deepvis_caffe.engines.torch.layers.convolution import Correlation
+from deepvis_caffe.model.sliding_window import SlidingWindow
 
 # (channels, outputs, kernel, stride, pad, dilation, group): one for each way to the gradient
 GEOMETRIES = {
@@ -121,3 +123,23 @@ def test_weights_that_were_changed() -> None:
             assert (y == (factor if one is layer else 4 * factor)).all()
             (dx,) = one.bwd(saved, [torch.ones_like(y)], "gradient")
             assert (dx == factor).all()
+
+
+def test_filters_are_packed_for_the_number_of_threads(capfd: pytest.CaptureFixture[str]) -> None:
+    """In another layout, oneDNN reorders them in each call: its own log says so."""
+    correlate = Correlation(SlidingWindow((1, 1), (1, 1), (0, 0), (1, 1)))
+    weight, x = torch.rand(512, 1000, 1, 1), torch.rand(1, 1000, 14, 14)
+    x = x.contiguous(memory_format=torch.channels_last)
+    before = torch.get_num_threads()
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            correlate(x, weight)
+            capfd.readouterr()
+            with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
+                correlate(x, weight)
+            log = capfd.readouterr().out
+            assert "ic1000oc512" in log
+            assert "reorder" not in log
+    finally:
+        torch.set_num_threads(before)

@@ -134,7 +134,9 @@ class Correlation:
     def __init__(self, window: SlidingWindow, group: int = 1) -> None:
         self._window = (window.pad, window.stride, window.dilation, group)
         self._options = (window.stride, window.pad, window.dilation, group)
-        self._packed: Derived[Tensor] = Derived()  # by input shape: the best layout differs
+        # By input shape and number of threads: oneDNN's layout differs, and packed filters in
+        # another layout are reordered in each call, slowly.
+        self._packed: Derived[Tensor] = Derived()
 
     def __call__(
         self,
@@ -161,7 +163,7 @@ class Correlation:
             y = F.conv2d(x, weight, bias, *self._options)
             y = y if other is None else y.add_(other)
             return y.clamp_(min=0) if rectify else y
-        packed = self._packed.get((weight,), x.shape, self._pack)
+        packed = self._packed.get((weight,), (x.shape, torch.get_num_threads()), self._pack)
         if other is None:
             after = "relu" if rectify else "none"
             return torch.ops.mkldnn._convolution_pointwise(
@@ -172,7 +174,8 @@ class Correlation:
             *("relu" if rectify else None, [], None),
         )
 
-    def _pack(self, weights: Sequence[Tensor], shape: torch.Size) -> Tensor:
+    def _pack(self, weights: Sequence[Tensor], key: tuple[torch.Size, int]) -> Tensor:
+        shape, _ = key
         return torch.ops.mkldnn._reorder_convolution_weight(weights[0], *self._window, shape)
 
 
