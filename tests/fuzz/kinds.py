@@ -51,6 +51,7 @@ Seeds = Callable[[Path], Sequence[bytes]]
 Read = Callable[[Path], Any]
 
 MOST_READ = 20  # images of a source
+CLAIMED = {"layers": ["conv"]}  # the recipe of a scan
 
 
 class Kind(NamedTuple):
@@ -304,8 +305,8 @@ def _read_scan(path: Path) -> None:
 
 
 def _claims(folder: Path) -> list[bytes]:
-    recipe = {"layers": ["conv"], "own_output": ["conv"], "net": "x", "images": "y"}
-    return [json.dumps({"recipe": recipe, "shard_size": 8}).encode()]
+    other = CLAIMED | {"own_output": ["conv"], "net": "x", "images": "y"}
+    return [json.dumps({"recipe": one, "shard_size": 8}).encode() for one in (CLAIMED, other)]
 
 
 def _presets(folder: Path) -> list[bytes]:
@@ -373,7 +374,7 @@ KINDS = {
     "scan-claim": Kind(
         "recipe.json",
         _claims,
-        lambda path: ScanFolder(path.parent).claim({"layers": ["conv"]}, 8, overwrite=False),
+        lambda path: ScanFolder(path.parent).claim(CLAIMED, 8, overwrite=False),
     ),
     "presets": Kind("presets.json", _presets, read_presets),
     "recipe-mark": Kind("recipe.json", _marks, _read_mark),
