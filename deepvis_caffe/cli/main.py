@@ -124,7 +124,7 @@ def deepvis(
     logging.basicConfig(
         format="deepvis: %(message)s", level=logging.DEBUG if debug else logging.WARNING
     )
-    if not debug and context.invoked_subcommand != "run":  # a script of others is left alone
+    if not debug and context.invoked_subcommand != "run-caffe":  # leave scripts alone
         _quiet_decoders()
 
 

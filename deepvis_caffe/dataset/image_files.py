@@ -23,7 +23,13 @@ from deepvis_caffe.errors import ImageError, boundary
 from deepvis_caffe.files import open_file, read_file
 from deepvis_caffe.image import IMAGE_SUFFIXES, is_array, is_image
 from deepvis_caffe.image_channels import read_channels
-from deepvis_caffe.image_size import START_OF_SCAN, check_claim, declared_size, jpeg_segments
+from deepvis_caffe.image_size import (
+    START_OF_SCAN,
+    Size,
+    check_claim,
+    declared_size,
+    jpeg_segments,
+)
 from deepvis_caffe.limits import IMAGE_FILE, MEGAPIXELS
 
 NOT_COUNTED = ("Thumbs.db", "desktop.ini", "ehthumbs.db")  # created by Windows
@@ -52,14 +58,17 @@ def decode(
     ImageError
         It is not an image, is truncated, or is too large.
     """
-    if content.startswith(b"\xff\xd8") and not _ends(content):
+    is_jpeg = content.startswith(b"\xff\xd8")
+    if is_jpeg and not _ends(content):
         raise ImageError(f"truncated JPEG: {len(content):,} bytes")
     if content.startswith(b"\x89PNG") and b"IEND" not in content[-4096:]:
         raise ImageError(f"truncated PNG: {len(content):,} bytes")
     # Checked here for the message that a scan counts; `read_channels` reports non-images.
-    if not is_array(content) and (size := declared_size(content)):
+    size = None if is_array(content) else declared_size(content)
+    if size:
         check_claim(size, megapixels)
-    return read_channels(content, channels, _shrink(content, side) if side else 1, megapixels)
+    shrink = _shrink(size, side) if size and side and is_jpeg else 1
+    return read_channels(content, channels, shrink, megapixels)
 
 
 def _ends(jpeg: bytes) -> bool:
@@ -73,10 +82,9 @@ def _ends(jpeg: bytes) -> bool:
     return False
 
 
-def _shrink(content: bytes, side: int) -> Literal[1, 2, 4]:
+def _shrink(size: Size, side: int) -> Literal[1, 2, 4]:
     """The factor by which a JPEG's size may be reduced when decoding."""
-    size = declared_size(content) if content.startswith(b"\xff\xd8") else None
-    shorter = min(size.height, size.width) if size else 0
+    shorter = min(size.height, size.width)
     return 4 if shorter >= 4 * side else 2 if shorter >= 2 * side else 1
 
 
