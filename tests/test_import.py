@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from helpers import small_model
 
 import deepvis_caffe as dv
 
@@ -33,6 +35,19 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     found = _imported_by(code)
     assert "typer" in found
     assert not found & (HEAVY | {"numpy", "google"})
+
+
+@pytest.mark.process
+def test_a_first_picture_waits_for_no_library_that_it_can_do_without(tmp_path: Path) -> None:
+    """torch.autograd.grad imports sympy, and Fourier transforms' lengths are simple arithmetic."""
+    settings = small_model.write_model(tmp_path)
+    line = ["optimize", "conv/1", "--units", "1", "--seeds", "1", "--settings", str(settings)]
+    line += ["--out", str(tmp_path / "out"), "--preset", "best"]
+    code = f"from deepvis_caffe.cli.main import app\ntry: app({line})\nexcept SystemExit: pass"
+    found = _imported_by(code) - _imported_by("import torch")
+    assert list((tmp_path / "out").rglob("*_best_X.png"))
+    assert "PIL" in found or "cv2" in found
+    assert not found & {"sympy", "scipy"}
 
 
 def test_every_public_name_is_what_its_home_defines() -> None:

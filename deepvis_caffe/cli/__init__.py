@@ -28,6 +28,7 @@ def main() -> None:
             run()
         finally:
             sys.stdout.flush()
+            gc.freeze()  # or the interpreter scans them once more as it ends: a quarter of a second
     except KeyboardInterrupt:  # while modules were imported, before a command ran
         _end("interrupted", INTERRUPTED)
     except OSError as error:  # for example output redirected to a full disk

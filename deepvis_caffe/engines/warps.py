@@ -65,7 +65,11 @@ def bilinear_matrix(affine: NDArray[np.float64], height: int, width: int) -> Any
 
 
 def torch_warps(ops: ArrayOps, affines: Affines, height: int, width: int) -> Warps:
-    """The warps as torch's ``grid_sample``, whose adjoint is its gradient."""
+    """The warps as torch's ``grid_sample``, whose adjoint is its gradient.
+
+    The gradient's kernel is called directly: ``torch.autograd.grad`` imports sympy at its first
+    call, which takes a quarter of a second.
+    """
     import torch
     from torch.nn.functional import grid_sample
 
@@ -81,11 +85,14 @@ def torch_warps(ops: ArrayOps, affines: Affines, height: int, width: int) -> War
     def warp(x: Any, t: int) -> tuple[Any, Back]:
         per_row, per_column, origin = (all_steps[t][:, None, None, :, k] for k in range(3))
         grid = rows * per_row + columns * per_column + origin
-        with torch.enable_grad():
-            own = x.detach().requires_grad_()
-            seen = grid_sample(
-                own, grid, mode="bilinear", padding_mode="zeros", align_corners=False
-            )
-        return seen.detach(), lambda g: torch.autograd.grad(seen, own, g)[0]
+        seen = grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+        def adjoint(g: Any) -> Any:
+            bilinear, zeros, of_x_alone = 0, 0, (True, False)  # as torch numbers them
+            return torch.ops.aten.grid_sampler_2d_backward(
+                g, x, grid, bilinear, zeros, False, of_x_alone
+            )[0]
+
+        return seen, adjoint
 
     return warp

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from helpers.array_ops import batch_info, normal
 from helpers.fake_nets import FakeNet, bumps
+from scipy.fft import next_fast_len
 
 from deepvis_caffe.engines.arrays import ArrayOps
 from deepvis_caffe.errors import SettingsError
@@ -17,6 +18,7 @@ from deepvis_caffe.optimizer import AscentParams, GrayLevels, optimize
 from deepvis_caffe.optimizer.parameterizations import (
     COLOR_SQRT,
     decorrelated,
+    fast_length,
     fourier,
     maco,
     natural_spectrum,
@@ -24,6 +26,11 @@ from deepvis_caffe.optimizer.parameterizations import (
 )
 
 SIZES = [(6, 8), (7, 5), (8, 7), (1, 6)]
+
+
+def test_lengths_are_those_that_scipy_calls_fast() -> None:
+    for length in range(1, 2000):
+        assert fast_length(length) == next_fast_len(length, real=True)
 
 
 def magnitudes(x: np.ndarray, preprocessor: Preprocessor) -> np.ndarray:
