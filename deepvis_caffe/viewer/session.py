@@ -36,7 +36,6 @@ from deepvis_caffe.viewer.state.actions import (
     follow,
     help_table,
     next_zoom,
-    why_unseen,
     zoom_to,
 )
 from deepvis_caffe.viewer.state.mouse import Hit, MouseKind, click, mouse_help, wheel
@@ -141,13 +140,13 @@ class Session:
 
     def act(self, name: str) -> None:
         """Perform an action by its name."""
-        change = BY_NAME[name].change
-        if why := why_unseen(name, self.state, self.scene):
+        action = BY_NAME[name]
+        if why := action.unseen(self.state, self.scene):
             self.show_message(why)
-        if change is None:
+        if action.change is None:
             self._commands[name]()
         else:
-            self._settle(change(self.state, self.scene))
+            self._settle(action.change(self.state, self.scene))
         self.wake.set()
 
     def mouse(self, kind: MouseKind, y: int, x: int, steps: int = 0) -> None:

@@ -460,11 +460,6 @@ BY_KEY = by_key(ACTIONS)
 BY_NAME = {action.name: action for action in ACTIONS}
 
 
-def why_unseen(name: str, state: State, scene: Scene) -> str:
-    """Why nobody would see what an action changes; see `Action.unseen`."""
-    return BY_NAME[name].unseen(state, scene)
-
-
 # Captions of the buttons that front ends with buttons show for the most common actions.
 BUTTONS = {
     **{"previous_layer": "‹ layer", "next_layer": "layer ›", "search": "Find"},

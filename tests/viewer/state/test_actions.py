@@ -18,7 +18,6 @@ from deepvis_caffe.viewer.state.actions import (
     follow,
     help_table,
     next_zoom,
-    why_unseen,
     zoom_to,
 )
 from deepvis_caffe.viewer.state.state import (
@@ -472,6 +471,6 @@ def test_an_action_whose_change_nobody_sees_says_why() -> None:
         "boxes": "this net is not a detector: it finds no boxes",
     }
     for name, key in {"diff_style": "b", "order": "1", "reach": "4"}.items():
-        assert why_unseen(name, press(State(), key), SCENE) == ""
-    assert why_unseen("climb", follow(press(State(), "4"), SCENE, (1, 4)), SCENE) == ""
-    assert why_unseen("boxes", State(), replace(SCENE, finds_boxes=True)) == ""
+        assert BY_NAME[name].unseen(press(State(), key), SCENE) == ""
+    assert BY_NAME["climb"].unseen(follow(press(State(), "4"), SCENE, (1, 4)), SCENE) == ""
+    assert BY_NAME["boxes"].unseen(State(), replace(SCENE, finds_boxes=True)) == ""
