@@ -164,7 +164,7 @@ class LRN(Layer):
         # Sums of shifted channels: faster than a product with a band matrix, and than cumulative
         # sums or poolings over channels.
         each = factor / size
-        total = torch.add(z.new_tensor(offset), z, alpha=each)
+        total = torch.add(z.new_full((), offset), z, alpha=each)
         for shift in range(1, margin + 1):
             total[:, shift:].add_(z[:, :-shift], alpha=each)
             total[:, :-shift].add_(z[:, shift:], alpha=each)
