@@ -36,6 +36,9 @@ class Runnable(Protocol):
     def bwd(self, saved: Any, dys: Diffs, mode: str) -> Diffs:
         """The bottoms' diffs, given the tops'."""
 
+    def last_bwd(self, saved: Any, dys: Diffs, mode: str) -> Diffs:
+        """The same; may overwrite what was saved."""
+
 
 def fused(
     below: Runnable, layer: Layer, scale: bool = True
@@ -102,9 +105,17 @@ class FusedConvolution:
 
     def bwd(self, saved: Any, dys: Diffs, mode: str) -> Diffs:
         """The ReLU's diff, which is also that of the added value, then the convolution's."""
-        convolution, y, size = saved
-        if self.relu is not None:
-            dys = self.relu.bwd(y, dys, mode)
+        _, y, _ = saved
+        return self._below(saved, dys if self.relu is None else self.relu.bwd(y, dys, mode), mode)
+
+    def last_bwd(self, saved: Any, dys: Diffs, mode: str) -> Diffs:
+        """The same; overwrites the top."""
+        _, y, _ = saved
+        after = dys if self.relu is None else self.relu.last_bwd(y, dys, mode)
+        return self._below(saved, after, mode)
+
+    def _below(self, saved: Any, dys: Diffs, mode: str) -> Diffs:
+        convolution, _, size = saved
         (dx,) = convolution.bwd(size, dys, mode)
         return (dx, *dys) if self.adds else (dx,)
 
@@ -159,9 +170,14 @@ class FusedAffine:
     def bwd(self, saved: Any, dys: Diffs, mode: str) -> Diffs:
         """The ReLU's diff, then ``dx = dy * factor``."""
         factor, y = saved
-        if self.relu is not None:
-            dys = self.relu.bwd(y, dys, mode)
-        (dy,) = dys
+        (dy,) = dys if self.relu is None else self.relu.bwd(y, dys, mode)
+        assert dy is not None
+        return (dy * factor,)
+
+    def last_bwd(self, saved: Any, dys: Diffs, mode: str) -> Diffs:
+        """The same; overwrites the top."""
+        factor, y = saved
+        (dy,) = dys if self.relu is None else self.relu.last_bwd(y, dys, mode)
         assert dy is not None
         return (dy * factor,)
 

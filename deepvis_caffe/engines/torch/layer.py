@@ -91,6 +91,13 @@ class Layer(nn.Module):
         ys, found = zip(*pairs, strict=True)
         return torch.autograd.grad(ys, leaves, found, retain_graph=True, allow_unused=True)
 
+    def last_bwd(self, saved: Any, dys: Diffs, mode: str) -> Diffs:
+        """The same, if no other :meth:`bwd` will follow; may overwrite what was saved.
+
+        Called only if nothing else holds the tops.
+        """
+        return self.bwd(saved, dys, mode)
+
     def blob(self, name: str) -> Any:
         """The current learned blob, or None; ten times as fast as a module's attribute."""
         found = self._parameters

@@ -28,7 +28,7 @@ class Pass:
 
     def __init__(self, values: Mapping[Value, Tensor]) -> None:
         self.values = dict(values)
-        self._record: list[tuple[PlanStep, Any]] = []
+        self._record: list[tuple[PlanStep, Any, set[int]]] = []  # step, saved, memory of its tops
 
     def forward(
         self,
@@ -61,7 +61,7 @@ class Pass:
                 try:
                     if record:
                         tops, saved = step.run.fwd(*bottoms)
-                        self._record.append((step, saved))
+                        self._record.append((step, saved, _memory(tops)))
                     else:
                         tops = step.run.infer(*bottoms)
                 except (RuntimeError, IndexError, MemoryError) as error:
@@ -91,7 +91,8 @@ class Pass:
         mode
             The backward mode.
         again
-            Whether another backward pass may follow; if not, this one frees what was recorded.
+            Whether another backward pass may follow; if not, this one frees what was recorded, or
+            overwrites it, except for the values currently available.
         partial
             Whether the pass stops at each of the targets.
 
@@ -101,24 +102,32 @@ class Pass:
             The targets' diffs, without targets that no diff reaches.
         """
         leading = set(targets)  # values that the targets' diffs depend on
-        for step, _ in self._record:
+        for step, *_ in self._record:
             if not leading.isdisjoint(step.bottoms):
                 leading.update(step.tops)
         record = list(self._record)
         if not again:
             self._record.clear()
         diffs = dict(starts)
-        held = frozenset(targets) if partial else frozenset()
+        ends = frozenset(targets) if partial else frozenset()
+        available = _memory(self.values.values())
         with torch.no_grad():
             while record:
-                step, saved = record.pop()
-                dys = [None if value in held else diffs.get(value) for value in step.tops]
+                step, saved, memory = record.pop()
+                dys = [None if value in ends else diffs.get(value) for value in step.tops]
                 if leading.isdisjoint(step.bottoms) or all(one is None for one in dys):
                     continue
-                for value, dx in zip(step.bottoms, step.run.bwd(saved, dys, mode), strict=True):
+                keeps = again or not memory.isdisjoint(available)
+                bwd = step.run.bwd if keeps else step.run.last_bwd
+                for value, dx in zip(step.bottoms, bwd(saved, dys, mode), strict=True):
                     if dx is not None:
                         diffs[value] = diffs[value] + dx if value in diffs else dx
                 for value in step.tops:
                     if value not in targets:
                         diffs.pop(value, None)
         return {value: diffs[value] for value in targets if value in diffs}
+
+
+def _memory(tensors: Iterable[Tensor]) -> set[int]:
+    """Identifies the tensors' memory; views share theirs."""
+    return {tensor.untyped_storage().data_ptr() for tensor in tensors}

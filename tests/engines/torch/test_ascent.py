@@ -66,11 +66,22 @@ JOINED = net_text(
     data=(1, 2, 8, 9),
 )
 
+# data -> relu -> a -> relu -> flat (a view) -> end
+FLAT = net_text(
+    layer("relu_data", "ReLU", "data", "positive"),
+    conv("a", "positive", 3, 3),
+    relu("relu_a", "a"),
+    layer("flat", "Flatten", "a"),
+    layer("end", "InnerProduct", "flat", "", "inner_product_param { num_output: 2 }"),
+    data=(1, 2, 8, 9),
+)
+
 STARTS = [
     *((BRANCHES, name) for name in ("a", "relu_a", "b", "leaky", "relu_c", "out")),
     *((POOLED, name) for name in ("pool", "b", "relu_b", "pool_b")),
     *((SHARED, name) for name in ("sum", "joined", "end")),
     *((JOINED, name) for name in ("joined", "d", "relu_d", "twice", "f", "end")),
+    *((FLAT, name) for name in ("relu_data", "relu_a", "flat", "end")),
 ]
 
 
@@ -160,3 +171,18 @@ def test_an_image_alone_has_the_bits_that_it_has_in_a_batch(tmp_path: Path, name
             diff[:, own] = 1
             found = net.ops.numpy(net.input_gradient(net.ops.asarray(diff)))
             assert found[0].tobytes() == gradient[i].tobytes()
+
+
+@pytest.mark.parametrize(("text", "name"), STARTS)
+def test_a_gradient_overwrites_neither_the_image_nor_the_values(
+    tmp_path: Path, text: str, name: str
+) -> None:
+    net = load_text("torch", tmp_path, text)
+    x = torch.tensor(noise(3, 2, 8, 9))
+    image, top = x.clone(), net.evaluate(x, name)
+    values = top.clone()
+    dy = torch.tensor(noise(*top.shape, seed=5))
+    diff = dy.clone()
+    net.input_gradient(dy)
+    for now, before in ((x, image), (top, values), (dy, diff)):
+        assert torch.equal(now, before)

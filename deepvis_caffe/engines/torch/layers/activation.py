@@ -75,6 +75,13 @@ class ReLU(Function):
             return (torch.where(saved > 0, dy, dy * self.slope),)
         return (torch.ops.aten.threshold_backward(dy, saved, 0),)
 
+    def last_bwd(self, saved: Tensor, dys: Diffs, mode: str) -> Diffs:
+        """Writes dx over the top: a new tensor would take longer, as its pages must be mapped."""
+        (dy,) = dys
+        if self.slope or self.rule(mode) is not None or dy is None or dy.dtype != saved.dtype:
+            return self.bwd(saved, dys, mode)
+        return (torch.ops.aten.threshold_backward(dy, saved, 0, grad_input=saved),)
+
 
 @register("ReLU6")
 class ReLU6(Layer):
