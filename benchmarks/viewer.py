@@ -39,7 +39,6 @@ from deepvis_caffe.cluster.cores import waiting
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.image import opencv_threads
 from deepvis_caffe.model.labels import class_blob
-from deepvis_caffe.viewer.compute import worker as worker_module
 from deepvis_caffe.viewer.panes import grid
 from deepvis_caffe.viewer.parts import Parts, scene_of
 from deepvis_caffe.viewer.session import Session
@@ -222,7 +221,6 @@ def _type(typed: list[float], over: threading.Event, awake: threading.Event) -> 
 def _under_one_lock(parts: Parts, session: Session) -> Draw:
     """Let the net and the drawing exclude each other; the classes are shown, so all of it runs."""
     lock = threading.Lock()
-    worker_module.NICE = 0  # the toolbox's threads had equal priority
     worker: Any = parts.worker
     compute = worker._compute
 

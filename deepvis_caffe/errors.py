@@ -21,6 +21,23 @@ class ModelError(DeepVisError):
     """The prototxt cannot be read, or describes a net that cannot be built."""
 
 
+class UnknownShapeError(ModelError):
+    """Neither the prototxt nor the weights give the shape of an input.
+
+    Attributes
+    ----------
+    blob
+        The input.
+    """
+
+    def __init__(self, blob: str, message: str) -> None:
+        self.blob = blob
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:  # worker processes pickle it
+        return type(self), (self.blob, *self.args), self.__dict__
+
+
 class WeightsError(DeepVisError):
     """The weights file cannot be read, or does not belong to the net."""
 

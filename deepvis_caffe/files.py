@@ -143,6 +143,8 @@ def write_text(path: Path, text: str) -> Path:
 def new_text(path: Path, text: str) -> Path:
     """Like `write_text`, but never replaces a file: of several processes, only one succeeds.
 
+    On a file system without hard links, a lock file ``.NAME.lock`` ensures this, and stays.
+
     Raises
     ------
     FileExistsError
@@ -161,9 +163,13 @@ def new_text(path: Path, text: str) -> Path:
         except FileExistsError:
             raise
         except OSError:  # a file system without hard links
-            if path.exists():
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from None
-            part.replace(path)
+            from filelock import FileLock
+
+            own = FileLock(path.with_name(f".{path.name}.lock"))
+            with own.acquire(poll_interval=0.01):
+                if path.exists():
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from None
+                part.replace(path)
     finally:
         part.unlink(missing_ok=True)
     return path

@@ -20,7 +20,14 @@ from numpy.typing import NDArray
 
 from deepvis_caffe.errors import ImageError, UnknownNameError
 from deepvis_caffe.files import open_file, read_file, read_head, whole_file
-from deepvis_caffe.image_size import HEIF, TIFF_STARTS, brand, check_size, pillow_formats
+from deepvis_caffe.image_size import (
+    HEIF,
+    TIFF_STARTS,
+    brand,
+    check_claim,
+    declared_size,
+    pillow_formats,
+)
 from deepvis_caffe.limits import BYTES_PER_PIXEL, IMAGE_FILE, MEGAPIXELS
 from deepvis_caffe.npy import Npz, read_npy
 
@@ -140,18 +147,20 @@ def image_content(source: str | os.PathLike[str] | bytes) -> tuple[str, bytes]:
 def check_image_size(content: bytes, where: str, megapixels: float) -> None:
     """Raise `ImageError` if an image's header claims more than `megapixels` million pixels.
 
+    Or if it claims no size at all.
+
     Parameters
     ----------
     where
         What the image is, for messages.
     """
+    size = declared_size(content)
+    if size is None:
+        raise ImageError(f"cannot read {where}: {_why_unreadable(content)}")
     try:
-        check_size(content, megapixels)
+        check_claim(size, megapixels)
     except ImageError as error:
-        hint = (
-            _why_unreadable(content) if str(error).startswith("not an image: it starts") else error
-        )
-        raise ImageError(f"cannot read {where}: {hint}") from None
+        raise ImageError(f"cannot read {where}: {error}") from None
 
 
 def _why_unreadable(content: bytes) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from deepvis_caffe.errors import ImageError
-from deepvis_caffe.limits import BYTES_PER_PIXEL, JPEG_SCANS, MEGAPIXELS
+from deepvis_caffe.limits import BYTES_PER_PIXEL, JPEG_SCANS
 
 START_OF_SCAN = 0xDA
 END_OF_IMAGE = 0xD9
@@ -49,25 +49,14 @@ class Size(NamedTuple):
     scans: int = 1
 
 
-def check_size(content: bytes, megapixels: float = MEGAPIXELS) -> None:
+def check_claim(size: Size, megapixels: float) -> None:
     """Reject an image of more than `megapixels` million pixels before it is decoded.
 
     Raises
     ------
     ImageError
-        Its header claims more, or no size at all; or it is a JPEG of too many scans.
+        It claims more, or is a JPEG of too many scans.
     """
-    size = declared_size(content)
-    if size is None:
-        raise ImageError(
-            f"not an image: it starts with {content[:8]!r}, which is damaged or in a format that "
-            "neither OpenCV nor Pillow knows; PNG and JPEG always work"
-        )
-    check_claim(size, megapixels)
-
-
-def check_claim(size: Size, megapixels: float) -> None:
-    """As :func:`check_size`, for a size that is known."""
     check_pixels(size.height, size.width, size.nbytes, megapixels)
     if size.scans > JPEG_SCANS:
         raise ImageError(

@@ -51,7 +51,7 @@ def text_width(text: str, size: int) -> int:
 
         box = cv2.getTextSize((1, 1), _visible(text), (0, 0), _foreign_face(), size)
         return int(box[2])
-    return round(_font(size * FINE).getlength(plain_text(text)) / FINE)
+    return round(sum(_advance(letter, size) for letter in plain_text(text)) / FINE)
 
 
 @lru_cache(maxsize=8192)
@@ -100,15 +100,47 @@ def line_height(size: int) -> int:
 
 
 def _own_ink(text: str, size: int, height: int, width: int, bold: bool) -> Ink:
+    """A line put together from cached letters, since most new lines are numbers that change."""
+    import cv2
+
+    # Drawn large and averaged: at the final size each letter would start at a whole pixel.
+    large = np.zeros((height * FINE, width * FINE), np.uint8)
+    pen = 0.0
+    for letter in text:
+        mask, left = _letter(letter, size, bold)
+        first = round(pen) + left
+        part = large[:, max(first, 0) : max(first + mask.shape[1], 0)]
+        np.maximum(part, mask[:, max(-first, 0) :][:, : part.shape[1]], out=part)
+        pen += _advance(letter, size)
+    return np.asarray(cv2.resize(large, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+@lru_cache(maxsize=8192)
+def _letter(letter: str, size: int, bold: bool) -> tuple[Ink, int]:
+    """A large letter: its columns with ink, and the first of them, which may be negative."""
     from PIL import Image
     from PIL import ImageDraw as drawing
 
-    # Drawn large and averaged: at the final size Pillow would round each letter to whole pixels.
-    large = Image.new("L", (width * FINE, height * FINE))
+    margin = size * FINE  # letters may reach beyond their own width
+    width = 2 * margin + round(_advance(letter, size))
+    image = Image.new("L", (width, line_height(size) * FINE))
     stroke = max(1, round(size * FINE / 48)) if bold else 0
-    pen = drawing.Draw(large)
-    pen.text((0, 0), text, font=_font(size * FINE), fill=255, stroke_width=stroke)
-    return np.array(large.resize((width, height), Image.Resampling.BOX))
+    pen = drawing.Draw(image)
+    pen.text((margin, 0), letter, font=_font(size * FINE), fill=255, stroke_width=stroke)
+    mask = np.array(image)
+    inked = np.flatnonzero(mask.any(axis=0))
+    if not inked.size:
+        return mask[:, :0], 0
+    return mask[:, inked[0] : inked[-1] + 1], int(inked[0]) - margin
+
+
+@lru_cache(maxsize=8192)
+def _advance(letter: str, size: int) -> float:
+    """From the start of a letter to the next one, in pixels of the large letters.
+
+    Pillow's font has no kerning.
+    """
+    return _font(size * FINE).getlength(letter)
 
 
 def _foreign_ink(text: str, size: int, height: int, width: int) -> Ink:

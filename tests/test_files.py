@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from deepvis_caffe.files import (
     exists,
     is_text,
     lock,
+    new_text,
     read_file,
     read_head,
     read_json,
@@ -128,6 +130,42 @@ def test_a_lock_says_who_holds_it_and_ends_with_its_process(tmp_path):
         child.wait()
     with lock(path, "the scan"):
         pass
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_of_two_who_write_a_new_file_at_once_one_succeeds(tmp_path, monkeypatch, links):
+    """The second comes when the first is about to give the file its name."""
+    path, ended = tmp_path / "recipe.json", {}
+    real_link, real_replace = os.link, Path.replace
+
+    def write(who):
+        try:
+            ended[who] = new_text(path, who)
+        except FileExistsError:
+            ended[who] = None
+
+    second = threading.Thread(target=write, args=("second",))
+
+    def held_back(name_it):
+        def wait_and_name(*paths):
+            if threading.current_thread() is not second:
+                second.start()
+                second.join(0.3)  # it may not end before the first does
+            return name_it(*paths)
+
+        return wait_and_name
+
+    def no_links(*paths):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", held_back(real_link) if links else no_links)
+    monkeypatch.setattr(Path, "replace", held_back(real_replace))
+    write("first")
+    second.join()
+    (winner,) = (who for who, written in ended.items() if written == path)
+    assert len(ended) == 2
+    assert path.read_text() == winner
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_writers_of_one_file_do_not_meet(tmp_path):

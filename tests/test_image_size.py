@@ -17,7 +17,7 @@ from PIL import Image
 from deepvis_caffe.errors import ImageError
 from deepvis_caffe.image import read_image
 from deepvis_caffe.image_channels import read_channels
-from deepvis_caffe.image_size import check_size, declared_size, tiff_pages
+from deepvis_caffe.image_size import check_claim, declared_size, tiff_pages
 
 HEIGHT, WIDTH = 7, 12
 PIXELS = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
@@ -140,9 +140,10 @@ def test_the_pages_of_a_tiff_count_together() -> None:
     file = io.BytesIO()
     page = Image.fromarray(PIXELS)
     page.save(file, "TIFF", save_all=True, append_images=[page] * 3)
-    assert declared_size(file.getvalue()).nbytes == 4 * PIXELS.nbytes
+    size = declared_size(file.getvalue())
+    assert size.nbytes == 4 * PIXELS.nbytes
     with pytest.raises(ImageError, match=r"too large: 1,008 bytes once decoded"):
-        check_size(file.getvalue(), 100e-6)
+        check_claim(size, 100e-6)
 
 
 def test_a_chain_of_pages_that_goes_round_ends() -> None:

@@ -508,6 +508,13 @@ def test_a_size_is_height_and_width_or_one_number_for_both(written: object, size
         Settings(resize_to="1,2,3")  # type: ignore[arg-type]
 
 
+def test_pythons_own_words_are_passed_on_as_they_are() -> None:
+    with pytest.raises(RuntimeError) as python:
+        Path("~Nobody_of_that_name/x").expanduser()
+    with pytest.raises(SettingsError, match=re.escape(str(python.value))):
+        Settings(results="~Nobody_of_that_name/x")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [

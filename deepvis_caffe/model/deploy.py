@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deepvis_caffe.errors import ModelError, UnknownNameError
+from deepvis_caffe.errors import ModelError, UnknownNameError, UnknownShapeError
 from deepvis_caffe.model.graph import Graph
 from deepvis_caffe.model.input_shape import (
     COLOURS,
@@ -333,15 +333,16 @@ def _check_axes(blob: str, declared: Shape, given: Mapping[str, Shape]) -> None:
 
 
 def _ask(net: str, blob: str, channels: int | None, hint: Hint, weights: Arrays | None) -> None:
-    """Raise `ModelError` that tells how to give the image's shape."""
+    """Raise `UnknownShapeError` that tells how to give the image's shape."""
     shape = hint.shape_of(channels or hint.channels or COLOURS, COMMON, COMMON)
     axes = "batch, channels, frames" if hint.frames else "batch, channels"
     as_flag = f"{blob}:{','.join(map(str, shape))}"
     tell = "" if weights else "; the weights would determine it, too"
-    raise ModelError(
+    raise UnknownShapeError(
+        blob,
         f"net {net!r}: the file does not give the shape of input {blob}; set it ({axes}, "
         f"height, width), for example with the setting input_shape = {{{blob!r}: {shape}}}, the "
-        f"flag --input-shape '{as_flag}', or in Python as input_shapes{tell}"
+        f"flag --input-shape '{as_flag}', or in Python as input_shapes{tell}",
     )
 
 

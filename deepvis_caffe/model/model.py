@@ -231,7 +231,9 @@ def load_model(
         held = held_inputs(sizes, image, inputs)
         large = list(_check_memory(graph, shapes.values, shapes.weights, sizes[image]))
     except ModelError as error:
-        raise ModelError(f"{path}: {error}" if path else str(error)) from None
+        if path:
+            error.args = (f"{path}: {error}",)  # keeps its class and attributes
+        raise
 
     found = found and split_weights(graph, found)
     model = Model(

@@ -111,11 +111,10 @@ def read_prototxt(source: str | Path) -> NetParameter:
     ModelError
         The file cannot be read, is not a prototxt, or mixes V0 and V1.
     """
+    net = parse_prototxt(source).net
     try:
-        return upgrade(parse_prototxt(source).net)
+        return upgrade(net)
     except ModelError as error:
-        if str(source) in str(error):
-            raise
         raise ModelError(f"{source}: {error}") from None
 
 
@@ -132,7 +131,7 @@ def parse_prototxt(source: str | Path) -> Prototxt:
     root, text, found = _tree(path)
     with boundary(ModelError, f"cannot read the prototxt {path}"):
         try:
-            read = _read(root)
+            read = _read(root, path)
         except SyntaxFault as error:
             raise ModelError(_explain(path, text, error, found)) from error
     if not (read.net.layer or read.net.layers):
@@ -200,7 +199,7 @@ def _explain(path: Path, text: str, error: SyntaxFault, found: str) -> str:
 # -- a tree to messages ----------------------------------------------------------------------------
 
 
-def _read(root: Block) -> Prototxt:
+def _read(root: Block, path: Path) -> Prototxt:
     fields = _Fields()
     net = NetParameter()
     plain = Block(root.line, [one for one in root.fields if one.name not in ("layer", "layers")])
@@ -223,8 +222,8 @@ def _read(root: Block) -> Prototxt:
     nested = [_is_v0(one) for one in layers if one.name == "layers"]
     if mixed and any(nested):
         raise ModelError(
-            "the net mixes `layer` with `layers { layer { ... } }`, the oldest form; write all of "
-            "them in one form"
+            f"{path}: the net mixes `layer` with `layers {{ layer {{ ... }} }}`, the oldest form; "
+            "write all of them in one form"
         )
     unreadable: dict[str, str] = {}
     foreign: dict[str, tuple[ForeignField, ...]] = {}

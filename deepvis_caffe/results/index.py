@@ -344,13 +344,13 @@ class _Layer:
     def unit(self, number: int) -> _Unit:
         return self.units.setdefault(number, _Unit())
 
-    def add_names(self, record: UnitRecord, unit: int) -> None:
-        """Take names from a record, which must belong to this folder and unit."""
+    def add_names(self, record: UnitRecord, unit: int, path: Path) -> None:
+        """Take names from a record at `path`, which must belong to this folder and unit."""
         if record.unit != unit:
-            raise ResultsError(f"it belongs to unit {record.unit}")
+            raise ResultsError(f"{path}: it belongs to unit {record.unit}")
         own_folders = (plain_name(record.layer), name_apart(record.layer))
         if self.folder not in own_folders or self.name not in (None, record.layer):
-            raise ResultsError(f"it belongs to layer {record.layer!r}")
+            raise ResultsError(f"{path}: it belongs to layer {record.layer!r}")
         self.name = record.layer
         self.model = self.model or record.model.name
         own = self.unit(unit)
@@ -406,7 +406,7 @@ def _take(layer: _Layer, path: Path, tree: str, recipe: Recipe, skipped: list[st
                 | layout.TopMontage(unit, "json")
                 | layout.WeightPicture(unit, "json")
             ):
-                layer.add_names(read_unit_record(path), int(unit))
+                layer.add_names(read_unit_record(path), int(unit), path)
                 if tree == TOP_IMAGES and (found := read_top_record(path)):
                     layer.unit(int(unit)).top = found.images
             case layout.TopCrop(unit, rank) if tree == TOP_IMAGES:
@@ -417,15 +417,14 @@ def _take(layer: _Layer, path: Path, tree: str, recipe: Recipe, skipped: list[st
                 layer.unit(unit).pictures.add(tree)
     except ResultsError as error:
         # The picture is kept without its record.
-        text = str(error)
-        skipped.append(text if text.startswith(str(path)) else f"{path}: {text}")
+        skipped.append(str(error))
 
 
 def _take_run_record(layer: _Layer, path: Path, unit: int, seed: int, recipe: Recipe) -> None:
     record = read_run_record(path)
-    layer.add_names(record, unit)
+    layer.add_names(record, unit, path)
     if record.seed != seed:
-        raise ResultsError(f"it belongs to seed {record.seed}")
+        raise ResultsError(f"{path}: it belongs to seed {record.seed}")
     length = len(record.activations)
     every = max(1, math.ceil(length / MOST_POINTS))
     shorter = record.model_copy(

@@ -23,6 +23,7 @@ from pydantic import (
     field_validator,
 )
 from pydantic.config import JsonDict
+from pydantic_core import ErrorDetails
 
 from deepvis_caffe.errors import SettingsError, did_you_mean
 from deepvis_caffe.limits import (
@@ -204,9 +205,10 @@ def _setting(group: str, default: Any, description: str, **limits: Any) -> Any:
     return Field(default, description=description, json_schema_extra=extra, **limits)
 
 
-def _lowered(reason: str) -> str:
-    """A message of pydantic's in lower case; one of ours with a path (a backslash) unchanged."""
-    return reason if "\\" in reason else reason.lower()
+def _reason(problem: ErrorDetails) -> str:
+    """What is wrong with a value: our own words as they are, pydantic's in lower case."""
+    own = problem.get("ctx", {}).get("error")
+    return str(own) if isinstance(own, ValueError) else problem["msg"].lower()
 
 
 def _shown(value: Any) -> str:
@@ -488,12 +490,10 @@ class Settings(BaseModel):
         except ValidationError as error:
             problems = error.errors()
             name = str(problems[0]["loc"][0])
-            reasons = dict.fromkeys(
-                p["msg"].removeprefix("Value error, ") for p in problems if p["loc"][0] == name
-            )
+            reasons = dict.fromkeys(_reason(p) for p in problems if p["loc"][0] == name)
             raise BadSettingError(
                 name,
-                f"{name} cannot be {_shown(values[name])}: {', or '.join(map(_lowered, reasons))} "
+                f"{name} cannot be {_shown(values[name])}: {', or '.join(reasons)} "
                 f"({(fields[name].description or '').rstrip('.')})",
             ) from None
 

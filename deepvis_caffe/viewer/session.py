@@ -36,7 +36,6 @@ from deepvis_caffe.viewer.state.actions import (
     follow,
     help_table,
     next_zoom,
-    why_unseen,
     zoom_to,
 )
 from deepvis_caffe.viewer.state.mouse import Hit, MouseKind, click, mouse_help, wheel
@@ -52,7 +51,7 @@ if TYPE_CHECKING:
 NO_PICTURES = UnitPictures()
 MESSAGE = 6.0  # seconds that a message stays
 POINTING = 5.0  # seconds that a tooltip stays: not every window reports that the mouse has left
-RATE_EVERY = 0.5  # seconds between updates of the displayed frame rate
+RATE_EVERY = 0.5  # seconds between updates of the displayed frame rate and times
 
 
 class Session:
@@ -92,6 +91,7 @@ class Session:
         self._arrivals: deque[float] = deque()
         self._rate, self._counted = 0.0, 0.0
         self._draw_seconds, self._shown_draw_seconds = 0.0, 0.0
+        self._timed_result: Result | None = None  # the result whose time is displayed
         self._turns = 0  # recipes to advance by, once the available ones are known
         self._number = 0
         self._picture: Picture | None = None
@@ -140,13 +140,13 @@ class Session:
 
     def act(self, name: str) -> None:
         """Perform an action by its name."""
-        change = BY_NAME[name].change
-        if why := why_unseen(name, self.state, self.scene):
+        action = BY_NAME[name]
+        if why := action.unseen(self.state, self.scene):
             self.show_message(why)
-        if change is None:
+        if action.change is None:
             self._commands[name]()
         else:
-            self._settle(change(self.state, self.scene))
+            self._settle(action.change(self.state, self.scene))
         self.wake.set()
 
     def mouse(self, kind: MouseKind, y: int, x: int, steps: int = 0) -> None:
@@ -406,10 +406,13 @@ class Session:
             self._arrivals.append(now)
         while self._arrivals and self._arrivals[0] < now - 1:
             self._arrivals.popleft()
-        if now - self._counted > RATE_EVERY:
+        # Figures that change with every frame could not be read, and each change is a redraw.
+        due = now - self._counted > RATE_EVERY
+        if due:
             self._rate, self._counted = float(len(self._arrivals)) * self.live, now
-            # Not at every draw, since showing a new value is a redraw itself.
             self._shown_draw_seconds = self._draw_seconds
+        if due or self._timed_result is None or not self.live:
+            self._timed_result = self._result
 
     def _stale(self) -> bool:
         wanted = request_of(self.state, self.scene)
@@ -431,8 +434,8 @@ class Session:
             text, bad = player.message, True
         return Status(
             rate=self._rate,
-            seconds=self._result.seconds if self._result else 0.0,
-            first=self._result is not None and self._result.number == 1,
+            seconds=self._timed_result.seconds if self._timed_result else 0.0,
+            first=self._timed_result is not None and self._timed_result.number == 1,
             draw_seconds=self._shown_draw_seconds if self.state.timing else 0.0,
             source=player.name,
             message=text,

@@ -139,7 +139,7 @@ CLASSIFY = """
 
 def test_a_script_keeps_opencvs_warnings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Our own commands silence them, and report images themselves."""
-    monkeypatch.delenv("OPENCV_LOG_LEVEL", raising=False)  # set if one ran in this process
+    monkeypatch.delenv("OPENCV_LOG_LEVEL", raising=False)
     script = write(tmp_path / "a.py", "import cv2\ncv2.imread('gone.png')")
     for command in ([sys.executable], RUN):
         assert "gone.png" in run(*command, str(script), cwd=tmp_path).stderr

@@ -3,12 +3,15 @@
 Oracles: the bytes that were served, hashlib, and arrays written to HDF5 by h5py.
 """
 
+import errno
 import hashlib
 import http.server
 import json
+import shutil
 import threading
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -150,6 +153,23 @@ def test_failures_give_clear_errors_and_leave_no_files(
         caught.value
     )
     assert names(tmp_path / "w") == []
+
+
+def test_a_full_disk_leaves_no_half_record(row, server, tmp_path, monkeypatch):
+    def half(path, text, **options):
+        path.write_bytes(text.encode()[: len(text) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(Path, "write_text", half)
+        with pytest.raises(FetchError, match="No space left on device"):
+            fetch_model(row, tmp_path / "w")
+        assert names(tmp_path / "w") == ["two.caffemodel"]
+        assert fetch_model(row, tmp_path / "w").read_bytes() == CONTENT, "all that matters is there"
+        assert names(tmp_path / "w") == ["two.caffemodel"]
+    fetch_model(row, tmp_path / "w")
+    assert server.asked == ["/good"]
+    assert json.loads((tmp_path / "w" / "two.caffemodel.json").read_text())["digest"] == SHA1
 
 
 def test_a_file_put_there_by_hand_is_verified_once(row, server, tmp_path):
@@ -390,6 +410,22 @@ def test_another_wheel_of_that_name_is_refused(carried, tmp_path, monkeypatch):
 
 
 # -- what is shipped -------------------------------------------------------------------------
+
+
+def test_an_interrupted_copy_leaves_nothing(tmp_path, monkeypatch):
+    model = next(one for one in known_models().values() if one.shipped)
+
+    def interrupted(source, target):
+        Path(target).write_bytes(Path(source).read_bytes()[:1000])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as pressed:
+        pressed.setattr(shutil, "copyfile", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fetch_model(model, tmp_path)
+    assert names(tmp_path) == []
+    path = fetch_model(model, tmp_path)
+    assert "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest() == model.digest
 
 
 def test_imagenet_labels_are_in_caffes_order():

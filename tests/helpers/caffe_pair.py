@@ -31,6 +31,7 @@ class Pair:
     def __init__(self, caffe: Any, folder: Path, text: str, phase: str = "TEST") -> None:
         file = folder / "net.prototxt"
         file.write_text(text)
+        caffe.set_random_seed(1)  # fillers draw from it
         self.real = caffe.Net(str(file), getattr(caffe, phase))
         self.ours = ours.Net(str(file), getattr(ours, phase))
         for name, blobs in self.real.params.items():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 from google.protobuf import text_format
 
 from deepvis_caffe.engines.torch import TorchNet
-from deepvis_caffe.errors import ModelError, WeightsError
+from deepvis_caffe.errors import ModelError, UnknownShapeError, WeightsError
 from deepvis_caffe.model.caffemodel import write_caffemodel
 from deepvis_caffe.model.deploy import deploy
 from deepvis_caffe.model.fillers import random_weights
@@ -102,6 +104,16 @@ def test_a_net_read_without_its_weights_has_layers_and_shapes(write):
 def test_a_wrong_net_is_refused_with_its_file(write, text, message):
     with pytest.raises(ModelError, match=message):
         load_model(write(text), WEIGHTS)
+
+
+def test_an_input_whose_shape_nothing_gives_is_named_by_the_error(write):
+    """Also once a worker process has pickled it. Its name may hold what ends a clause."""
+    text = 'input: "a; b, c" layer { name: "r" type: "ReLU" bottom: "a; b, c" top: "r" }'
+    with pytest.raises(UnknownShapeError, match=r"net\.prototxt: .* of input a; b, c;") as found:
+        load_model(write(text), WEIGHTS)
+    again = pickle.loads(pickle.dumps(found.value))
+    assert (found.value.blob, again.blob) == ("a; b, c", "a; b, c")
+    assert str(again) == str(found.value)
 
 
 def test_weights_of_another_net_are_refused_with_their_file(write, tmp_path):

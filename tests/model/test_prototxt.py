@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,6 +128,20 @@ def test_missing_files_and_folders(tmp_path):
         read_prototxt(tmp_path / "no.prototxt")
     with pytest.raises(ModelError, match=r"cannot read the prototxt .*: Is a directory"):
         read_prototxt(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'layers { layer { name: "a" type: "relu" } } layers { name: "b" type: RELU }',
+        'layers { layer { name: "a" type: "relu" } } layer { name: "b" type: "ReLU" }',
+    ],
+)
+def test_errors_begin_with_the_file_even_if_they_contain_its_name(tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    Path("net").write_text(text)
+    with pytest.raises(ModelError, match=r"^net: the net "):
+        read_prototxt("net")
 
 
 def test_parse_keeps_the_generation(write):

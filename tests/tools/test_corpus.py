@@ -153,6 +153,18 @@ def test_input_shapes_are_given_where_the_file_does_not_tell(tmp_path: Path) -> 
     assert tried(tmp_path, NO_SHAPE, Options(input_shapes=others)).stage == "info"
 
 
+def test_an_input_that_needs_a_shape_may_have_any_name(tmp_path: Path) -> None:
+    name = "left, right; both"
+    record = tried(
+        tmp_path,
+        NO_SHAPE.replace("data", name),
+        Options(input_shapes={name: (1, 3, 6, 6), "": (1, 1, 2, 2)}),
+        keep=True,
+    )
+    assert record.stage == "ok"
+    assert np.load(tmp_path / "inputs.npz")[name].shape == (1, 3, 6, 6)
+
+
 def test_one_image_runs_unless_the_net_needs_its_batch(tmp_path: Path) -> None:
     free = tried(tmp_path, net_text(conv("c", "data", 4), data=(7, 3, 4, 4)), keep=True)
     assert (free.stage, free.notes) == ("ok", ())

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import shlex
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -23,6 +25,7 @@ from deepvis_caffe.image import encode_png, read_image, write_image
 from deepvis_caffe.optimizer import ascent_params
 from deepvis_caffe.settings import load_settings
 from deepvis_caffe.viewer import headless as headless_module
+from deepvis_caffe.viewer import session as session_module
 from deepvis_caffe.viewer.compute.forward import Compute
 from deepvis_caffe.viewer.compute.synthesis import Synthesis, SynthesisParams
 from deepvis_caffe.viewer.disk import library as library_module
@@ -770,6 +773,32 @@ class Timed(Session):
         drawn = super().draw(stop)
         self.wake.set()
         return drawn
+
+
+def test_the_time_of_a_streams_passes_changes_twice_a_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = dv.load_net(load_settings(write_model(tmp_path), {"engine": "torch"}))
+    parts = Parts(net, [Noise()], tmp_path / "out")
+    session, compute = Session(parts, 320, 240), Compute(net, parts.scene)
+    now = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0], perf_counter=time.perf_counter)
+    monkeypatch.setattr(session_module, "time", clock)
+
+    def shown(number: int, live: bool) -> float:
+        frame = Frame(Noise().read(lambda seconds: None).picture, number, "noise", live=live)
+        result = compute(frame, request_of(session.state, session.scene))
+        parts.frames.put(frame)
+        parts.results.put(replace(result, seconds=float(number)))
+        session.draw()
+        return session.view.status.seconds
+
+    times = []
+    for number, now[0] in enumerate([100.0, 100.1, 100.4, 100.6, 101.0, 101.2], 1):
+        times.append(shown(number, live=True))
+    assert times == [1, 1, 1, 4, 4, 6]
+    assert shown(7, live=False) == 7, "a still image's own"
+    assert session.close(LONG)
 
 
 @pytest.mark.slow

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ import deepvis_caffe
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.layer_info import layer_infos
 from deepvis_caffe.engines.load import load_net
-from deepvis_caffe.errors import DeepVisError, ModelError
+from deepvis_caffe.errors import DeepVisError, ModelError, UnknownShapeError
 from deepvis_caffe.model.fillers import PIXEL_SPREAD, random_weights
 from deepvis_caffe.model.graph import Value
 from deepvis_caffe.model.model import Model, Weights, load_model
@@ -199,10 +198,11 @@ def read_model(path: Path, options: Options) -> tuple[Model, Sizes | None, list[
     sizes: Sizes | None = None
     try:
         model = load_model(path, None, need_weights=False)
-    except ModelError as error:
-        sizes = _defaults(error, options.input_shapes)
-        if not sizes:
+    except UnknownShapeError as error:
+        shape = options.input_shapes.get(error.blob) or options.input_shapes.get("")
+        if not shape:
             raise
+        sizes = {error.blob: shape}
         model = load_model(path, None, sizes, need_weights=False)
         notes.append(f"by default, inputs have shapes {sizes}")
     batches = {shape[0] for shape in model.input_shapes.values()}
@@ -220,14 +220,6 @@ def read_model(path: Path, options: Options) -> tuple[Model, Sizes | None, list[
             why = one_line("; ".join(worse)) or "its weights depend on it"
         notes.append(f"runs only with the batch that it declares: {why}")
     return model, sizes, notes
-
-
-def _defaults(error: ModelError, shapes: Sizes) -> dict[str, Sequence[int]]:
-    """Shapes for inputs whose shape the file does not state; {} if the error is another one."""
-    unknown = re.search(r"does not give the shape of input ([^;]*);", str(error))
-    names = unknown[1].split(", ") if unknown else []
-    found = {name: shapes.get(name, shapes.get("", ())) for name in names}
-    return {name: shape for name, shape in found.items() if shape}
 
 
 def weights_for(model: Model, options: Options) -> Weights:

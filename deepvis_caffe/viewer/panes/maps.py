@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,16 +81,15 @@ def ranges(
     some of them.
     """
     all_low, all_high = common_range(maps if layer is None else layer, signed)
-    flat = maps.reshape(len(maps), -1)
-    own_low, own_high = flat.min(axis=1), flat.max(axis=1)
-    if signed:
-        own_high = np.maximum(np.abs(own_low), np.abs(own_high))
-        own_low = -own_high
-    own = individual if maps.shape[1:] != (1, 1) else 0.0  # a single number has no range
-    low = (1 - own) * all_low + own * own_low
-    high = (1 - own) * all_high + own * own_high
-    shape = (len(maps), 1, 1)
-    return low.astype(np.float32).reshape(shape), high.astype(np.float32).reshape(shape)
+    low, high = (np.full((len(maps), 1, 1), end, np.float32) for end in (all_low, all_high))
+    if individual and maps.shape[1:] != (1, 1):  # a single number has no range
+        own_low, own_high = maps.min(axis=(1, 2)), maps.max(axis=(1, 2))
+        if signed:
+            own_high = np.maximum(np.abs(own_low), np.abs(own_high))
+            own_low = -own_high
+        low[:, 0, 0] = (1 - individual) * all_low + individual * own_low
+        high[:, 0, 0] = (1 - individual) * all_high + individual * own_high
+    return low, high
 
 
 def common_range(maps: Floats, signed: bool = False) -> tuple[float, float]:
@@ -188,14 +187,22 @@ def _levels(maps: Floats, low: Floats, high: Floats, boost: Boost) -> Levels:
         sizes = _powers(ROOT * boost.gamma, 127)[steps].astype(np.int16)
         return (128 + np.where(maps < 0, -sizes, sizes)).astype(np.uint8)
     span = np.where(high > low, high - low, 1)
-    factor = np.where(high > low, (255 if boost.gamma == 1 else STEPS) / span, 0)
-    scaled = maps - low
-    scaled *= factor.astype(np.float32)
-    scaled += np.float32(0.5)  # the cast below truncates
-    if boost.gamma == 1:
-        return np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
-    steps = np.clip(scaled, 0, STEPS, out=scaled).astype(np.uint16)
-    return _powers(boost.gamma, 255).take(steps)
+    top = 255 if boost.gamma == 1 else STEPS
+    factor = np.where(high > low, top / span, 0).astype(np.float32)
+    if boost.individual:
+        levels = _rounded((maps - low) * factor, 1.0, 0.0, top)
+    else:  # one range for all: in a single sweep
+        levels = _rounded(maps, float(factor[0, 0, 0]), float(low[0, 0, 0]), top)
+    return levels if boost.gamma == 1 else _powers(boost.gamma, 255).take(levels)
+
+
+def _rounded(maps: Floats, factor: float, low: float, top: int) -> NDArray[Any]:
+    """``factor * (maps - low)``, rounded and clipped to 0 to `top`, 255 or 65535."""
+    import cv2
+
+    flat = maps.reshape(-1, maps.shape[2])
+    kind = cv2.CV_8U if top == 255 else cv2.CV_16U
+    return cv2.addWeighted(flat, factor, flat, 0.0, -factor * low, dtype=kind).reshape(maps.shape)
 
 
 @lru_cache(maxsize=8)
@@ -206,6 +213,8 @@ def _powers(gamma: float, top: int) -> Levels:
 def _colored(levels: Levels, colors: NDArray[np.uint8]) -> Levels:
     import cv2
 
+    if colors is table("gray"):  # three times as fast
+        return np.asarray(cv2.cvtColor(levels, cv2.COLOR_GRAY2RGB), np.uint8)
     return np.asarray(cv2.applyColorMap(levels, colors[:, np.newaxis]), np.uint8)
 
 

@@ -71,9 +71,9 @@ class Screen:
         self._pictures = {name: Redraw(pane.draw) for name, pane in self._panes.items()}
         self._overlay = Redraw(self._find_overlay)
         self._rects: dict[str, Rect] = {}
-        self._canvas: Picture = blank(1, 1, GROUND)  # all panes, without an overlay
-        self._placed: dict[str, Picture] = {}  # the panes' pictures that are on the canvas
-        self._drawn: tuple[_Overlay, Picture] | None = None  # the last picture of this canvas
+        self._size = 0, 0  # height and width of the last picture
+        self._placed: dict[str, Picture] = {}  # the panes' pictures, as they were last drawn
+        self._drawn: tuple[_Overlay, Picture] | None = None  # the last picture of these
         self._view: View | None = None  # of the last redraw
         self._help: tuple[int, Picture] | None = None  # page and picture
         self._pages = (0, 0), 1  # window size, and the number of help pages at that size
@@ -96,15 +96,15 @@ class Screen:
             nothing has changed. None if interrupted.
         """
         width, height = max(1, width), max(1, height)
-        same_size = self._canvas.shape[:2] == (height, width)
+        same_size = self._size == (height, width)
         if self._drawn is not None and same_size and unchanged(view, self._view):
             return self._drawn[1]
         rects = self._layout(view, width, height)
-        if self._canvas.shape[:2] != (height, width):
+        if not same_size:
             self._help = None
-        if self._canvas.shape[:2] != (height, width) or rects != self._rects:
-            self._canvas, self._placed, self._drawn = blank(height, width, GROUND), {}, None
-        self._rects = rects
+        if not same_size or rects != self._rects:
+            self._placed, self._drawn = {}, None
+        self._size, self._rects = (height, width), rects
         for name, rect in rects.items():
             picture_of = self._pictures.get(name)
             if picture_of is None:
@@ -114,7 +114,6 @@ class Screen:
                 return None
             picture = picture_of.last if is_current else picture_of(view, rect.height, rect.width)
             if self._placed.get(name) is not picture:
-                put(self._canvas, picture, rect.top, rect.left)
                 self._placed[name], self._drawn = picture, None
         overlay = self._overlay(view, rects)
         if self._drawn is None or self._drawn[0] != overlay:
@@ -125,8 +124,8 @@ class Screen:
     def hit(self, view: View, y: int, x: int) -> Hit | None:
         """The hit test at a pixel of the last picture; search and help cover all panes."""
         if view.state.search is not None:
-            count, (height, width) = len(matches(view.state, view.scene)), self._canvas.shape[:2]
-            rows = search_places(height, width, count)[1]
+            count = len(matches(view.state, view.scene))
+            rows = search_places(*self._size, count)[1]
             at = (place for place, row in enumerate(rows[:count]) if row.has(y, x))
             return Hit("match", next(at, -1))
         if view.state.help:
@@ -163,7 +162,9 @@ class Screen:
         return _Overlay(tip=hit.tip, hover=hover) if hit and hit.tip else _Overlay()
 
     def _compose(self, overlay: _Overlay) -> Picture:
-        picture = self._canvas.copy()
+        picture = blank(*self._size, GROUND)  # a new one: front ends keep the last one
+        for name, pane in self._placed.items():
+            put(picture, pane, self._rects[name].top, self._rects[name].left)
         if overlay.query is not None:
             picture[:] = picture // 3
             draw_search(picture, overlay.query, overlay.found, overlay.match, overlay.labelled)

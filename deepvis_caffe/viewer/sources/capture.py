@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from deepvis_caffe.image import Picture
+from deepvis_caffe.opencv_log import silent_opencv
 from deepvis_caffe.viewer.sources.source import Pause, Shot, Source
 
 PATIENCE = 5000  # ms; timeout of a stream for opening, and for each frame
@@ -18,11 +17,9 @@ PATIENCE = 5000  # ms; timeout of a stream for opening, and for each frame
 
 def open_capture(what: int | str) -> Any | None:
     """Open a camera, file or stream; None if that fails."""
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # else OpenCV prints messages
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    import cv2
+    import cv2  # before the block, which sets the level of a loaded OpenCV back
 
-    with _silence(getattr(cv2.utils, "logging", cv2)):  # if OpenCV was already loaded
+    with silent_opencv():
         if isinstance(what, str) and "://" in what:
             limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC]
             options = [number for limit in limits for number in (limit, PATIENCE)]
@@ -33,17 +30,6 @@ def open_capture(what: int | str) -> Any | None:
         capture.release()
         return None
     return capture
-
-
-@contextmanager
-def _silence(logging: Any) -> Iterator[None]:
-    """Keep OpenCV's log silent for a while; `logging` has its functions, in OpenCV 4 cv2 itself."""
-    level = logging.getLogLevel()
-    logging.setLogLevel(0)  # LOG_LEVEL_SILENT, which OpenCV 4 does not name in Python
-    try:
-        yield
-    finally:
-        logging.setLogLevel(level)
 
 
 def read_picture(capture: Any) -> Picture | None:

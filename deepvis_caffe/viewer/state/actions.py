@@ -54,6 +54,7 @@ def parse_keys(text: str) -> tuple[str, ...]:
 
 
 Change = Callable[[State, Scene], State]
+Unseen = Callable[[State, Scene], str]
 HelpGroup = tuple[str, Sequence[tuple[str, str]]]  # title, and lines of (keys, help text)
 
 LONGEST_TRAIL = 32  # units
@@ -71,6 +72,10 @@ COMMON: tuple[tuple[Back, str], ...] = (
 )
 
 
+def _always_seen(state: State, scene: Scene) -> str:
+    return ""
+
+
 @dataclass(frozen=True)
 class Action:
     """One action of the keyboard.
@@ -85,6 +90,9 @@ class Action:
         Group and text in the help; actions with the same text share a line.
     change
         The state change; None if the session performs the action.
+    unseen
+        Why nobody would see the change, and which key shows it; returns an empty text where it is
+        seen.
     """
 
     name: str
@@ -92,21 +100,7 @@ class Action:
     group: str
     help: str
     change: Change | None = None
-
-
-def why_unseen(name: str, state: State, scene: Scene) -> str:
-    """Why nobody sees what an action changes, and which key shows it; empty where it is seen."""
-    if name == "diff_style" and state.back == "off":
-        return "the style is that of the backward pass, which is off: press b"
-    if name == "order" and not state.shows_correlation:
-        return "the order is that of the correlation, which is not shown: press 1"
-    if name == "reach" and not state.shows_drivers:
-        return "what drives the unit is not shown: press 4"
-    if name == "climb" and not state.trail:
-        return "no unit was left to go back up to: press 4, and enter to go down"
-    if name == "boxes" and not scene.finds_boxes:
-        return "this net is not a detector: it finds no boxes"
-    return ""
+    unseen: Unseen = _always_seen
 
 
 # -- selecting ---------------------------------------------------------------------------------
@@ -138,6 +132,12 @@ def climb(state: State, scene: Scene, steps: int = 1) -> State:
     layer, unit = state.trail[-steps]
     chosen = select_unit(select_layer(state, scene, layer), scene, unit)
     return replace(chosen, trail=state.trail[:-steps], cursor="units")
+
+
+def _climb_unseen(state: State, scene: Scene) -> str:
+    if state.trail:
+        return ""
+    return "no unit was left to go back up to: press 4, and enter to go down"
 
 
 def walk(state: State, scene: Scene, steps: int) -> State:
@@ -228,6 +228,12 @@ def _next_style(state: State, scene: Scene) -> State:
     return replace(state, diff_style=DIFF_STYLES[(at + 1) % len(DIFF_STYLES)])
 
 
+def _style_unseen(state: State, scene: Scene) -> str:
+    if state.back != "off":
+        return ""
+    return "the style is that of the backward pass, which is off: press b"
+
+
 def _freeze_source(state: State, scene: Scene) -> State:
     return replace(state, source=None if state.source else (state.layer, state.unit))
 
@@ -291,8 +297,22 @@ def _next_reach(state: State, scene: Scene) -> State:
     return replace(state, reach="nearest" if state.reach == "stage" else "stage")
 
 
+def _reach_unseen(state: State, scene: Scene) -> str:
+    return "" if state.shows_drivers else "what drives the unit is not shown: press 4"
+
+
 def _next_order(state: State, scene: Scene) -> State:
     return replace(state, by_number=not state.by_number, order=())
+
+
+def _order_unseen(state: State, scene: Scene) -> str:
+    if state.shows_correlation:
+        return ""
+    return "the order is that of the correlation, which is not shown: press 1"
+
+
+def _boxes_unseen(state: State, scene: Scene) -> str:
+    return "" if scene.finds_boxes else "this net is not a detector: it finds no boxes"
 
 
 def _search(state: State, scene: Scene) -> State:
@@ -337,7 +357,14 @@ ACTIONS = (
         "next method: Grad-CAM, occlusion, LRP, ...",
         _next_method,
     ),
-    Action("diff_style", ("m",), BACKWARD, f"next style: {', '.join(DIFF_STYLES)}", _next_style),
+    Action(
+        "diff_style",
+        ("m",),
+        BACKWARD,
+        f"next style: {', '.join(DIFF_STYLES)}",
+        _next_style,
+        _style_unseen,
+    ),
     Action("freeze_source", ("d",), BACKWARD, "freeze the starting unit", _freeze_source),
     Action("show_back", ("a",), BACKWARD, "show diffs in the grid", _show_back),
     Action("zoom", ("z",), GRID, "enlarge: unit, backward result, its images, input, off"),
@@ -345,11 +372,18 @@ ACTIONS = (
     Action("recipe", (".", "S"), GRID, "optimized images: next recipe"),
     Action("weights", ("6", "W"), GRID, "show weights", _show_weights),
     Action("correlation", ("1",), GRID, "show correlation of units", _show_correlation),
-    Action("order", ("2",), GRID, "order by similarity or number", _next_order),
+    Action("order", ("2",), GRID, "order by similarity or number", _next_order, _order_unseen),
     Action("drivers", ("4",), GRID, "show what drives the unit", _show_drivers),
-    Action("reach", ("-",), GRID, "drivers: in the stage below or nearest layers", _next_reach),
+    Action(
+        "reach",
+        ("-",),
+        GRID,
+        "drivers: in the stage below or nearest layers",
+        _next_reach,
+        _reach_unseen,
+    ),
     Action("follow", ("enter",), GRID, "go down to the unit that raises it most"),
-    Action("climb", ("backspace",), GRID, "go back up the trail", climb),
+    Action("climb", ("backspace",), GRID, "go back up the trail", climb, _climb_unseen),
     Action(
         "gamma", ("t",), GRID, "brighten dark values (gamma)", partial(_cycle, "gamma", len(GAMMAS))
     ),
@@ -373,7 +407,14 @@ ACTIONS = (
         "overlay the unit's map",
         partial(_toggle, "overlay"),
     ),
-    Action("boxes", ("3",), INPUT, "show or hide detection boxes", partial(_toggle, "boxes")),
+    Action(
+        "boxes",
+        ("3",),
+        INPUT,
+        "show or hide detection boxes",
+        partial(_toggle, "boxes"),
+        _boxes_unseen,
+    ),
     Action("resize", ("0",), INPUT, "crop or stretch images", _next_resize),
     Action("labels", ("8",), WINDOW, "show or hide the classes", partial(_toggle, "labels")),
     Action(

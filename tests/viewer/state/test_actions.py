@@ -456,3 +456,21 @@ def test_a_long_way_forgets_how_it_began() -> None:
         state = follow(state, SCENE, (0, unit % 12))
     assert len(state.trail) == LONGEST_TRAIL
     assert state.trail[-1] == (0, 98 % 12)
+
+
+# -- what nobody sees ------------------------------------------------------------------------------
+
+
+def test_an_action_whose_change_nobody_sees_says_why() -> None:
+    """As the session shows it; after the keys that it names, the change is seen."""
+    assert {one.name: said for one in ACTIONS if (said := one.unseen(State(), SCENE))} == {
+        "diff_style": "the style is that of the backward pass, which is off: press b",
+        "order": "the order is that of the correlation, which is not shown: press 1",
+        "reach": "what drives the unit is not shown: press 4",
+        "climb": "no unit was left to go back up to: press 4, and enter to go down",
+        "boxes": "this net is not a detector: it finds no boxes",
+    }
+    for name, key in {"diff_style": "b", "order": "1", "reach": "4"}.items():
+        assert BY_NAME[name].unseen(press(State(), key), SCENE) == ""
+    assert BY_NAME["climb"].unseen(follow(press(State(), "4"), SCENE, (1, 4)), SCENE) == ""
+    assert BY_NAME["boxes"].unseen(State(), replace(SCENE, finds_boxes=True)) == ""

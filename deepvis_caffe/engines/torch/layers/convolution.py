@@ -6,7 +6,6 @@ Groups; rectangular kernels, strides, paddings and dilations; one to three spati
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import product
 from typing import Any
 
 import torch
@@ -276,7 +275,7 @@ def _turned(weight: Tensor, group: int) -> Tensor:
 
 
 def _gradient_by_phases(weight: Tensor, window: SlidingWindow) -> InputGradient:
-    """The gradient of a strided convolution as an unstrided one, with each phase as a channel.
+    """The gradient of a strided convolution as an unstrided one, with each phase as channels.
 
     Pixel s * q + r of the bottom receives from position q - t of the top through tap s * t + r of
     the kernel: for each phase r in 0..s-1 that is a convolution over q. All phases together are one
@@ -287,35 +286,28 @@ def _gradient_by_phases(weight: Tensor, window: SlidingWindow) -> InputGradient:
     taps = (-(-height // rows), -(-width // columns))
     whole = F.pad(weight, (0, taps[1] * columns - width, 0, taps[0] * rows - height))
     split = whole.reshape(outputs, channels, taps[0], rows, taps[1], columns).flip(2, 4)
-    phases = split.permute(1, 3, 5, 0, 2, 4).reshape(-1, outputs, *taps)
+    phases = split.permute(3, 5, 1, 0, 2, 4).reshape(-1, outputs, *taps)
     phases = phases.contiguous(memory_format=memory_format(weight.device))
     back = SlidingWindow(taps, (1, 1), (taps[0] - 1, taps[1] - 1), (1, 1))
     correlate = Correlation(back)
 
     def gradient(dy: Tensor, size: Size) -> Tensor:
-        z = correlate(dy, phases)
-        z = z.reshape(len(z), channels, rows, columns, *z.shape[2:])
-        layout = memory_format(dy.device)
-        shape = len(z), channels, *size
-        dx = torch.empty(shape, dtype=dy.dtype, device=dy.device, memory_format=layout)
-        for row, column in product(range(rows), range(columns)):
-            first, reached = zip(
-                *map(_phase, (row, column), window.stride, window.pad, size, z.shape[4:]),
-                strict=True,
-            )
-            part = dx[:, :, first[0] :: rows, first[1] :: columns]
-            found = z[:, :, row, column, reached[0], reached[1]]
-            if found.shape != part.shape:  # if no window reaches the image's end
-                part.zero_()
-            part[:, :, : found.shape[2], : found.shape[3]] = found
-        return dx
+        padded = _interleaved(correlate(dy, phases), window.stride)
+        (top, left), (height, width) = window.pad, size
+        dx = padded[:, :, top : top + height, left : left + width]
+        # Rows and columns at the end that no window covers.
+        rest = (0, width - dx.shape[3], 0, height - dx.shape[2])
+        return F.pad(dx, rest) if any(rest) else dx
 
     return gradient
 
 
-def _phase(phase: int, stride: int, pad: int, size: int, windows: int) -> tuple[int, slice]:
-    """Along one axis, a phase's first pixel in the image, and the slice of its positions there."""
-    start = -(-(pad - phase) // stride)  # earlier positions are in the padding
-    start = max(start, 0)
-    first = stride * start + phase - pad
-    return first, slice(start, min(windows, start + len(range(first, size, stride))))
+def _interleaved(z: Tensor, stride: Size) -> Tensor:
+    """(N, rows * columns * C, Q, P) -> (N, C, Q * rows, P * columns), in the memory format of z."""
+    images, _, q, p = z.shape
+    rows, columns = stride
+    phases = z.reshape(images, rows, columns, -1, q, p)
+    if z.is_contiguous(memory_format=torch.channels_last):
+        pixels = phases.permute(0, 4, 1, 5, 2, 3).reshape(images, q * rows, p * columns, -1)
+        return pixels.permute(0, 3, 1, 2)
+    return phases.permute(0, 3, 4, 1, 5, 2).reshape(images, -1, q * rows, p * columns)
