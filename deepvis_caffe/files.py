@@ -143,7 +143,7 @@ def write_text(path: Path, text: str) -> Path:
 def new_text(path: Path, text: str) -> Path:
     """Like `write_text`, but never replaces a file: of several processes, only one succeeds.
 
-    On a file system without hard links, a lock file ``.NAME.lock`` ensures this, and stays.
+    On a file system without hard links, a hidden lock file beside it ensures this, and stays.
 
     Raises
     ------
