@@ -104,14 +104,14 @@ def lock(path: Path, what: str) -> Iterator[None]:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     holder = path.with_name(f"{path.name}.json")
-    held = FileLock(path)
+    file_lock = FileLock(path)
     try:
-        held.acquire(timeout=0)
+        file_lock.acquire(timeout=0)
     except Timeout as error:
         who = ""
         with suppress(OSError, ValueError, KeyError, TypeError):
-            said = json.loads(holder.read_text(encoding="utf-8"))
-            who = f": process {said['pid']} on {said['host']}, since {said['since']}"
+            owner = json.loads(holder.read_text(encoding="utf-8"))
+            who = f": process {owner['pid']} on {owner['host']}, since {owner['since']}"
         raise ResultsError(
             f"another process is working on {what}{who}; wait for it, end it, or choose another "
             "folder"
@@ -123,7 +123,7 @@ def lock(path: Path, what: str) -> Iterator[None]:
         yield
     finally:
         holder.unlink(missing_ok=True)
-        held.release()
+        file_lock.release()
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -143,7 +143,7 @@ def write_text(path: Path, text: str) -> Path:
 def new_text(path: Path, text: str) -> Path:
     """Like `write_text`, but never replaces a file: of several processes, only one succeeds.
 
-    On a file system without hard links, a lock file ``.NAME.lock`` ensures this, and stays.
+    On a file system without hard links, a hidden lock file beside it ensures this, and stays.
 
     Raises
     ------
@@ -186,7 +186,7 @@ _KINDS = (
 
 
 def open_file(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a regular file for reading, but no pipe, which may block, and no device.
+    """Open a regular file for reading. Pipes, which may block, and devices are refused.
 
     Raises
     ------
@@ -199,7 +199,7 @@ def open_file(path: str | os.PathLike[str]) -> BinaryIO:
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         descriptor = os.open(path, flags)
     except ValueError as error:  # the path contains a NUL
-        raise OSError(errno.EINVAL, f"no path: {error}") from error
+        raise OSError(errno.EINVAL, f"not a valid path: {error}") from error
     try:
         _check_regular(os.fstat(descriptor))
         return os.fdopen(descriptor, "rb")
@@ -224,12 +224,12 @@ def read_file(path: str | os.PathLike[str], most: int) -> bytes:
     """
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
-        parts = [file.read(size + 1)] if size <= most else []  # read() allocates what it is given
+        parts = [file.read(size + 1)] if size <= most else []  # read(n) allocates n bytes
         while parts and parts[-1] and size <= most:  # it is longer than fstat said
             parts.append(file.read(CHUNK))
             size = max(size, sum(map(len, parts)))
     if size > most:
-        raise OSError(errno.EFBIG, f"it has {size:,} bytes, and at most {most:,} are read")
+        raise OSError(errno.EFBIG, f"it has {size:,} bytes, but at most {most:,} are read")
     return b"".join(parts)
 
 

@@ -102,7 +102,7 @@ def read_image(
 
     where, content = image_content(source)
     if is_array(content):
-        raise ImageError(f"cannot read {where}: it holds numpy arrays, and is no picture")
+        raise ImageError(f"cannot read {where}: it contains numpy arrays, not a picture")
     check_image_size(content, where, megapixels)
     try:
         # IMREAD_COLOR converts gray, alpha and 16-bit pictures, and applies the EXIF orientation.
@@ -156,14 +156,14 @@ def check_image_size(content: bytes, where: str, megapixels: float) -> None:
     """
     size = declared_size(content)
     if size is None:
-        raise ImageError(f"cannot read {where}: {_what_it_is(content)}")
+        raise ImageError(f"cannot read {where}: {_why_unreadable(content)}")
     try:
         check_claim(size, megapixels)
     except ImageError as error:
         raise ImageError(f"cannot read {where}: {error}") from None
 
 
-def _what_it_is(content: bytes) -> str:
+def _why_unreadable(content: bytes) -> str:
     """Why a picture cannot be decoded."""
     if brand(content) in HEIF:
         return "it is HEIC, which needs a package: pip install pillow-heif; or save it as JPEG"
@@ -201,7 +201,7 @@ def decode_other(content: bytes, where: str, rgb: bool = True) -> NDArray[Any]:
                 upright = upright.convert("RGB")
             return np.asarray(upright)
     except Exception as error:  # whatever a decoder raises on a damaged file
-        raise ImageError(f"cannot read {where}: {_what_it_is(content)}") from error
+        raise ImageError(f"cannot read {where}: {_why_unreadable(content)}") from error
 
 
 def is_image(path: Path) -> bool:
@@ -260,15 +260,17 @@ def read_array(content: bytes, where: str, megapixels: float = MEGAPIXELS) -> ND
             arrays = {"": read_npy(content)}
     except ValueError as error:
         raise ImageError(f"cannot read {where}: {error}") from error
-    if (held := sum(one.nbytes for one in arrays.values())) > most:
+    if (size := sum(value.nbytes for value in arrays.values())) > most:
         raise ImageError(
-            f"cannot read {where}: too large: {held:,} bytes, and at most {most:,} are read "
+            f"cannot read {where}: too large: {size:,} bytes, but at most {most:,} are read "
             "(setting max_megapixels)"
         )
-    array = next((one for one in arrays.values() if one.ndim > 1), None)
+    array = next((value for value in arrays.values() if value.ndim > 1), None)
     if array is None or array.dtype.kind not in "buif":
-        held = ", ".join(f"{name} {one.shape} {one.dtype}".strip() for name, one in arrays.items())
-        raise ImageError(f"cannot read {where}: it holds no image, but {held or 'nothing'}")
+        contents = ", ".join(
+            f"{name} {value.shape} {value.dtype}".strip() for name, value in arrays.items()
+        )
+        raise ImageError(f"cannot read {where}: it contains no image; got {contents or 'nothing'}")
     if array.dtype == bool:
         return array.astype(np.uint8) * np.uint8(255)
     if array.dtype in (np.uint8, np.uint16):

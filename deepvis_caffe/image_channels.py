@@ -84,7 +84,7 @@ def channels_last(array: NDArray[Any], channels: int, where: str) -> NDArray[Any
     array
         (H, W), (H, W, C), (C, H, W), or pages of one of those; leading axes of size 1 are dropped.
     channels
-        The number of channels wanted, which tells which axis they are on. For an input of 1 or 3
+        The number of channels wanted, which determines their axis. For an input of 1 or 3
         channels an array may have 1, 3 or 4, like a picture.
     where
         What the array is, for messages.
@@ -105,10 +105,10 @@ def channels_last(array: NDArray[Any], channels: int, where: str) -> NDArray[Any
         return array[..., np.newaxis]
     fitting = {channels, 1, 3, 4} if channels in RGB else {channels}
     if array.ndim == 3:
-        for one in (channels, *sorted(fitting)):
-            if array.shape[2] == one:
+        for count in (channels, *sorted(fitting)):
+            if array.shape[2] == count:
                 return array
-            if array.shape[0] == one:
+            if array.shape[0] == count:
                 return array.transpose(1, 2, 0)
     if array.ndim == 3 and array.shape[2] in (1, 2, 3, 4):  # a picture; the caller checks channels
         return array

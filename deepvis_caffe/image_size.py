@@ -60,7 +60,7 @@ def check_claim(size: Size, megapixels: float) -> None:
     check_pixels(size.height, size.width, size.nbytes, megapixels)
     if size.scans > JPEG_SCANS:
         raise ImageError(
-            f"too many scans: {size.scans:,} passes over the image, and at most {JPEG_SCANS} are "
+            f"too many scans: {size.scans:,} passes over the image, but at most {JPEG_SCANS} are "
             "decoded; save it again, as PNG or JPEG"
         )
 
@@ -68,15 +68,15 @@ def check_claim(size: Size, megapixels: float) -> None:
 def check_pixels(height: int, width: int, nbytes: int, megapixels: float) -> None:
     """Raise `ImageError` for an image of more than `megapixels` million pixels."""
     if min(height, width) < 1:
-        raise ImageError(f"not an image: it says that it has {height} x {width} pixels")
+        raise ImageError(f"not an image: its header claims {height} x {width} pixels")
     if height * width > megapixels * 1e6:
         raise ImageError(
-            f"too large: {height:,} x {width:,} pixels, and at most {megapixels:g} million are "
+            f"too large: {height:,} x {width:,} pixels, but at most {megapixels:g} million are "
             "read (setting max_megapixels)"
         )
     if nbytes > megapixels * 1e6 * BYTES_PER_PIXEL:
         raise ImageError(
-            f"too large: {nbytes:,} bytes once decoded, and at most {BYTES_PER_PIXEL} for each of "
+            f"too large: {nbytes:,} bytes once decoded, but at most {BYTES_PER_PIXEL} for each of "
             f"{megapixels:g} million pixels are read (setting max_megapixels)"
         )
 
@@ -185,7 +185,7 @@ def _jpeg(content: bytes) -> Size | None:
 
 
 def _has_several_scans(jpeg: bytes, frame: int, scan: int) -> bool:
-    """As a decoder sees it: progressive, or the first scan has not all components of the frame."""
+    """As a decoder sees it: progressive, or the first scan lacks components of the frame."""
     return (
         jpeg[frame + 1] in PROGRESSIVE or jpeg[scan + 4 : scan + 5] < jpeg[frame + 9 : frame + 10]
     )
@@ -235,7 +235,7 @@ def _tiff(content: bytes) -> Size | None:
         height, width = tags.get(_HEIGHT, 0), tags.get(_WIDTH, 0)
         # A decoder also allocates whole tiles.
         tile = tags.get(_TILE_WIDTH, 0) * tags.get(_TILE_HEIGHT, 0)
-        largest = max(largest, (height, width), key=lambda one: one[0] * one[1])
+        largest = max(largest, (height, width), key=lambda size: size[0] * size[1])
         layers = max(tags.get(_SAMPLES, 1), 1) * max(tags.get(_DEPTH, 1), 1)
         nbytes += max(height * width, tile) * max(1, -(-tags.get(_BITS, 1) // 8)) * layers
     return Size(*largest, nbytes) if nbytes else None

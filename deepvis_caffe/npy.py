@@ -115,7 +115,7 @@ class Npz(Mapping[str, NDArray[np.generic]]):
             self.close()
             raise ArrayFileError(
                 f"its arrays claim {claimed:,} bytes; a file of {length:,} bytes can hold "
-                f"{length * COMPRESSION:,}, and at most {most:,} are read"
+                f"{length * COMPRESSION:,}, but at most {most:,} are read"
             )
 
     def __getitem__(self, name: str) -> NDArray[np.generic]:

@@ -155,7 +155,7 @@ def test_the_error_says_what_a_format_needs() -> None:
         read_image(AVIF)
     with pytest.raises(ImageError, match="a Git LFS pointer, not the file itself"):
         read_image(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
-    with pytest.raises(ImageError, match="it holds numpy arrays, and is no picture"):
+    with pytest.raises(ImageError, match="it contains numpy arrays, not a picture"):
         read_image(npy(levels(3, 3)))
 
 
@@ -204,8 +204,8 @@ def test_of_an_npz_the_first_array_that_is_an_image(tmp_path: Path) -> None:
     [
         (npy(levels(4, 5, 6)), r"has shape \(4, 5, 6\).*expected \(height, width, 7\) or \(7, hei"),
         (npy(levels(2, 3, 4, 5)), r"has shape \(2, 3, 4, 5\)"),
-        (npy(np.array(["a"])), "it holds no image, but .*<U1"),
-        (npy(np.zeros(5)), r"it holds no image, but \(5,\) float64"),
+        (npy(np.array(["a"])), "it contains no image; got .*<U1"),
+        (npy(np.zeros(5)), r"it contains no image; got \(5,\) float64"),
         (npy(np.array([[{}]], object)), "cannot read the image"),
         (npy(levels(40, 50))[:100], "cannot read the image"),
         (b"PK\x03\x04 junk", "cannot read the image"),

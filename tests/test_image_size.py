@@ -84,7 +84,7 @@ def jpeg_of(height: int, width: int) -> bytes:
 def test_a_file_that_claims_more_than_a_hundred_million_pixels_is_refused(
     content: bytes, channels: int
 ) -> None:
-    said = r"too large: 20,000 x 5,001 pixels, and at most 100 million are read \(setting max_mega"
+    said = r"too large: 20,000 x 5,001 pixels, but at most 100 million are read \(setting max_mega"
     with pytest.raises(ImageError, match=said):
         read_channels(content, channels)
     with pytest.raises(ImageError, match=said):
@@ -124,7 +124,7 @@ def test_a_jpeg_of_too_many_scans_is_refused(shrink: int) -> None:
         read_image(content[:-2] + 90 * last + content[-2:]).shape, PIXELS.shape
     )
     with pytest.raises(
-        ImageError, match="too many scans: 101 passes over the image, and at most 100"
+        ImageError, match="too many scans: 101 passes over the image, but at most 100"
     ):
         read_image(content[:-2] + 91 * last + content[-2:], shrink)
 
@@ -132,7 +132,7 @@ def test_a_jpeg_of_too_many_scans_is_refused(shrink: int) -> None:
 def test_the_limit_is_a_parameter() -> None:
     content = by_opencv(".png")
     np.testing.assert_array_equal(read_image(content, megapixels=84e-6)[..., ::-1], PIXELS)
-    with pytest.raises(ImageError, match=r"7 x 12 pixels, and at most 8\.3e-05 million"):
+    with pytest.raises(ImageError, match=r"7 x 12 pixels, but at most 8\.3e-05 million"):
         read_image(content, megapixels=83e-6)
 
 

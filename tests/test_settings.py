@@ -158,13 +158,17 @@ def test_slips_of_the_pen_stay_errors(slip: str) -> None:
 
 @pytest.mark.parametrize("text", ["0-4", "1,2", "3.5", "many"])
 def test_a_count_is_one_whole_number(text: str) -> None:
-    with pytest.raises(SettingsError, match=r"cannot be '.*': it should be one whole number") as e:
+    with pytest.raises(
+        SettingsError, match=r"cannot be '.*': it should be a single whole number"
+    ) as e:
         load_settings(None, {"seeds": text})
     assert "Value error" not in str(e.value)
 
 
 def test_the_error_for_a_bad_device_lists_the_choices() -> None:
-    with pytest.raises(SettingsError, match=r"should be auto, cpu, cuda, or a numbered one") as e:
+    with pytest.raises(
+        SettingsError, match=r"should be auto, cpu, cuda, or cuda with a number"
+    ) as e:
         load_settings(None, {"device": "gpu"})
     assert "\\d" not in str(e.value)
 
@@ -202,34 +206,37 @@ def test_errors_of_the_file_itself_have_a_line() -> None:
 
 # -- what people write who do not know Python ----------------------------------------------------
 
-SLASHES = r'write paths with / or with r before the quotes: r"C:\models\net.prototxt"'
-QUOTED = 'paths and other text stand in quotes: prototxt = "net.prototxt"'
+SLASHES = r'write paths with /, or put r before the quotes: r"C:\models\net.prototxt"'
+QUOTED = 'put paths and other text in quotes: prototxt = "net.prototxt"'
 
 
 @pytest.mark.parametrize(
     ("line", "words"),
     [
         (r'prototxt = "C:\Users\me\net.prototxt"', SLASHES),  # an escape of eight digits
-        (r'prototxt = "C:\models\net.prototxt"', f"it holds a line break: in quotes, .*{SLASHES}"),
-        (r'weights = "models\train.caffemodel"', "it holds a tab"),
-        (r'results = "D:\2012\best"', "it holds a control character"),
-        (r'source = "C:\new\cat.jpg"', "it holds a line break"),
-        (r'mean = "C:\new\mean.npy"', "it holds a line break"),
+        (
+            r'prototxt = "C:\models\net.prototxt"',
+            f"it contains a line break: in quotes, .*{SLASHES}",
+        ),
+        (r'weights = "models\train.caffemodel"', "it contains a tab"),
+        (r'results = "D:\2012\best"', "it contains a control character"),
+        (r'source = "C:\new\cat.jpg"', "it contains a line break"),
+        (r'mean = "C:\new\mean.npy"', "it contains a line break"),
         (r'images = r"C:\data\"' + "\n", SLASHES),  # the last backslash escapes the quote
         ("prototxt = net.prototxt", f"name 'net' is not defined; {QUOTED}"),
         ("prototxt = /home/me/net.prototxt", QUOTED),
         ("weights = C:/net.caffemodel", QUOTED),
         ("engine = torch", QUOTED),
         ("prototxt: net.prototxt", QUOTED),
-        ('prototxt: "net.prototxt"', "prototxt is not set; a setting is set with one ="),
-        ('prototxt == "net.prototxt"', "a setting is set with one =, as in prototxt ="),
-        ("labels = none", "Python writes None"),
-        ("device = null", "Python writes None"),
-        ("prototxt = \u201cnet.prototxt\u201d", "have to be the plain ones of ASCII"),
-        ("mean = (104\uff0c117\uff0c123)", "have to be the plain ones of ASCII"),
-        ('prototxt = "net.prototxt",', "a comma at the end makes it a tuple of one; take the"),
-        ("raw_scale = 255,", "a comma at the end makes it a tuple of one; take the comma away"),
-        ('mean = "mean.npy",', "a comma at the end makes it a tuple of one; take the comma away"),
+        ('prototxt: "net.prototxt"', "prototxt is not set; use a single = to set a setting"),
+        ('prototxt == "net.prototxt"', "use a single = to set a setting, as in prototxt ="),
+        ("labels = none", "in Python, write None"),
+        ("device = null", "in Python, write None"),
+        ("prototxt = \u201cnet.prototxt\u201d", "must be the plain ASCII ones"),
+        ("mean = (104\uff0c117\uff0c123)", "must be the plain ASCII ones"),
+        ('prototxt = "net.prototxt",', "a comma at the end makes it a tuple of one; remove the"),
+        ("raw_scale = 255,", "a comma at the end makes it a tuple of one; remove the comma"),
+        ('mean = "mean.npy",', "a comma at the end makes it a tuple of one; remove the comma"),
         ("PROTOTXT = 'net.prototxt'", "no setting named 'PROTOTXT'.*prototxt"),
         ("Mean = (1, 2, 3)", "no setting named 'Mean'.*mean"),
     ],
@@ -281,7 +288,7 @@ def test_a_file_that_sets_nothing(
 ) -> None:
     load_settings(_file(tmp_path / "s.py", text))
     (warning,) = caplog.messages
-    assert 's.py sets nothing; a line of it looks like this: prototxt = "path' in warning
+    assert 's.py sets nothing; write lines such as: prototxt = "path' in warning
 
 
 def test_a_path_as_windows_writes_it_is_found_on_any_system(tmp_path: Path) -> None:
@@ -312,7 +319,7 @@ def test_a_file_in_another_encoding(
     text = f"{first}prototxt = '{name}.prototxt'\n"
     (tmp_path / "settings_local.py").write_bytes(text.encode(encoding))
     assert load_settings().prototxt == tmp_path / f"{name}.prototxt"
-    warnings = [one for one in caplog.messages if "is not saved as UTF-8" in one]
+    warnings = [one for one in caplog.messages if "is not UTF-8 and is read" in one]
     assert [f"is read as {guess}; save it as UTF-8" in one for one in warnings] == [True] * bool(
         guess
     )
@@ -512,10 +519,10 @@ def test_pythons_own_words_are_passed_on_as_they_are() -> None:
     ("line", "said"),
     [
         ('results = "~nobody_of_that_name/x"', "the home folder of an unknown user"),
-        ("mean = range(10**9)", "at most 65,536 values, and has 1,000,000,000"),
-        ("stages = [range(10**9)]", "at most 65,536 values, and has 1,000,000,000"),
+        ("mean = range(10**9)", "at most 65,536 values, but has 1,000,000,000"),
+        ("stages = [range(10**9)]", "at most 65,536 values, but has 1,000,000,000"),
         ('labels = "x" * 10**7', "at most 1,048,576 characters long"),
-        ("stages = iter(int, 1)", "and not an iterator"),
+        ("stages = iter(int, 1)", ", not an iterator"),
         (
             "seeds = type('T', (), {'__repr__': lambda self: 1 / 0})()",
             "seeds cannot be <T instance",

@@ -402,7 +402,7 @@ def load_image(filename: Any, color: bool = True) -> Floats:
     try:
         where, content = image_content(filename.read() if hasattr(filename, "read") else filename)
         if is_array(content):
-            raise ImageError(f"cannot read {where}: it holds numpy arrays, and is no picture")
+            raise ImageError(f"cannot read {where}: it contains numpy arrays, not a picture")
         image = decode_unchanged(content, 3, where)
     except ImageError as error:
         raise UnreadableImageError(str(error)) from error

@@ -1,4 +1,4 @@
-"""``deepvis attribute IMAGE``: what in an image made a unit respond, by any method."""
+"""``deepvis attribute IMAGE``: which parts of an image made a unit respond, by any method."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def attribute(
             "--parameter",
             "-p",
             metavar="NAME=VALUE",
-            help="A parameter of the method, for example steps=100 or baseline=black; can be "
-            "repeated. With --all-methods, each method takes the parameters that it has.",
+            help="Parameter of the method, such as steps=100 or baseline=black; can be repeated. "
+            "With --all-methods, each method takes those that apply to it.",
         ),
     ] = None,
     position: UnitPosition = "all",
@@ -53,19 +53,19 @@ def attribute(
         str | None,
         typer.Option(
             help="Style of the result: raw, gray, norm, blur, positive, signed or heat. Default: "
-            "the method's own."
+            "depends on the method."
         ),
     ] = None,
     overlay: Annotated[
         Path | None,
-        typer.Option(help="Also write the image with the result as a heat map over it."),
+        typer.Option(help="Also write the image with the result overlaid as a heat map."),
     ] = None,
     out: Annotated[
         Path,
         typer.Option("--out", "-o", help="File to write: .png, .jpg, or .npy for the numbers."),
     ] = Path("attribution.png"),
 ) -> None:
-    """Show what in an image made a unit respond, by any of eleven methods.
+    """Show which parts of an image made a unit respond, by any of eleven methods.
 
     Gradients, integrated gradients, SmoothGrad, Grad-CAM, occlusion and layer-wise relevance
     propagation; docs/attribution.md explains what each of them shows.
@@ -78,7 +78,7 @@ def attribute(
 
     given = dict(map(_parsed, parameter or ()))
     if all_methods and overlay:
-        raise SettingsError("--overlay takes one method: leave --all-methods out")
+        raise SettingsError("--overlay works with one method only: leave out --all-methods")
     net = load_net(settings)
     picture = named_image(image, net.preprocessor.shape[0], settings.max_megapixels)
     at, number = parse_position(position), chosen_unit(net, layer, unit)
@@ -92,21 +92,21 @@ def attribute(
             write_image(overlay, legible(found.overlay()))
         typer.echo(f"{layer} unit {number}: activation {found.activation:.5g}")
         if not found.map.any():
-            typer.echo("nothing is attributed to the image: the map is zero everywhere", err=True)
+            typer.echo("no part of the image contributed: the map is zero everywhere", err=True)
         typer.echo(f"wrote {out}" + (f" and {overlay}" if overlay else ""), err=True)
         return
     unknown = [name for name in given if not any(name in m.parameters for m in METHODS.values())]
     if unknown:
-        raise SettingsError(f"--parameter: no method has one named {unknown[0]!r}")
+        raise SettingsError(f"--parameter: no method has a parameter named {unknown[0]!r}")
     results = []
-    for name, one in METHODS.items():
-        its_own = {key: value for key, value in given.items() if key in one.parameters}
+    for name, entry in METHODS.items():
+        applicable = {key: value for key, value in given.items() if key in entry.parameters}
         try:
-            results.append(attribute_to(net, picture, layer, number, name, at, **its_own))
+            results.append(attribute_to(net, picture, layer, number, name, at, **applicable))
         except DeepVisError as error:
-            if one.everywhere:
+            if entry.everywhere:
                 raise
-            typer.echo(f"{one.title} is left out: {error}", err=True)
+            typer.echo(f"left out {entry.title}: {error}", err=True)
     write_image(out, side_by_side(results, f"{layer} unit {number}", view))
     typer.echo(f"{layer} unit {number}: activation {results[0].activation:.5g}")
     typer.echo(f"wrote {out}", err=True)

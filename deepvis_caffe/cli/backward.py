@@ -1,4 +1,4 @@
-"""``deepvis backward IMAGE``: attribution by one backward pass, and the image's classes."""
+"""``deepvis backward IMAGE``: a saliency map by one backward pass, and the top classes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def backward(
     ] = "raw",
     overlay: Annotated[
         Path | None,
-        typer.Option(help="Also write the image with the saliency map as a heat map over it."),
+        typer.Option(help="Also write the image with the saliency map overlaid as a heat map."),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Image file to write.")] = Path(
         "backward.png"
@@ -49,7 +49,7 @@ def backward(
 ) -> None:
     """Write a saliency map: the parts of an image that make a unit respond.
 
-    Runs the image forward, then propagates the unit's activation back to the input by gradient,
+    Runs a forward pass, then propagates the unit's activation back to the input by gradient,
     deconv (Zeiler and Fergus 2014) or guided backpropagation (Springenberg et al. 2015). Also
     prints the top classes.
     """
@@ -69,7 +69,7 @@ def backward(
         write_image(overlay, legible(found.overlay()))
     typer.echo(f"{layer} unit {number}: activation {found.activation:.5g}")
     if not found.map.any():
-        typer.echo("nothing arrives at the image: the diff is zero everywhere", err=True)
+        typer.echo("nothing propagates back to the image: the diff is zero everywhere", err=True)
     x = found.image[None]
     values = net.forward({net.image_input(): x, **net.other_inputs(x)}, net.outputs)
     outputs = {name: value.shape for name, value in values.items()}

@@ -40,7 +40,7 @@ IMAGE_PARTS = (
 
 
 def demo_images(job: Job, photographs: tuple[str, ...] = ()) -> None:
-    """Cut photographs into views, scan these, and show the top images of some units.
+    """Cut photographs into views, scan them, and show the top images of some units.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def demo_images(job: Job, photographs: tuple[str, ...] = ()) -> None:
         typer.echo(line)
     tops = {name: distinct(net, scan, name, COUNT, parse_tile_name) for name in params.layers}
     scan = replace(
-        scan, layers={name: replace(one, top=tops[name]) for name, one in scan.layers.items()}
+        scan, layers={name: replace(layer, top=tops[name]) for name, layer in scan.layers.items()}
     )
     recipe = {**scan_recipe(job, source, params), "count": COUNT, "overlap": MAX_OVERLAP}
     scanned = ScannedImages(source, scan, recipe)
@@ -79,16 +79,16 @@ def demo_images(job: Job, photographs: tuple[str, ...] = ()) -> None:
         make_top_pictures(job.reporting(report), scanned, units)
     made = [write_figure(job, scanned, part) for part in IMAGE_PARTS]
     trees = " and ".join(f"{results}/{tree}" for tree in (layout.TOP_IMAGES, layout.DECONV))
-    typer.echo(f"top images and deconv of each unit: {trees}")
+    typer.echo(f"top images and deconv maps of each unit: {trees}")
     typer.echo("look at these first:")
     for path in made:
         typer.echo(f"  {path}")
-    typer.echo("(there are few photographs, so the last of a unit's nine fit less well)")
-    typer.echo(f"and browse all of it: {command('gallery', results)}")
+    typer.echo("(there are few photographs, so the last of a unit's nine crops fit less well)")
+    typer.echo(f"to browse all of it: {command('gallery', results)}")
 
 
 def write_figure(job: Job, scanned: ScannedImages, part: ImagePart) -> Path:
-    """One picture of a part: each unit's crops, and their saliency maps below."""
+    """Draw one part: each unit's crops, with their saliency maps below."""
     from deepvis_caffe.figures.figure import Cell, Row, figure
     from deepvis_caffe.image import read_image, write_image
     from deepvis_caffe.model.labels import label_of, short_label
@@ -163,7 +163,7 @@ def demo(
     for path in montages:
         typer.echo(f"  {path}")
     ready, view = command("fetch", MODEL, "--write-settings"), command("view")
-    typer.echo(f"and watch the net: {ready} && {view}")
+    typer.echo(f"to watch the net live: {ready} && {view}")
 
 
 def make_part(job: Job, part: Part) -> Path:

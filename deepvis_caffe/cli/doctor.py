@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from deepvis_caffe.model.graph import Layer
 
 MOST_MEANS = 4  # channels whose mean is printed
-Status = Literal["ok", "note", "warn", "fail"]  # a note: nobody asked for what is missing
+Status = Literal["ok", "note", "warn", "fail"]  # note: something optional is missing
 COLOURS: dict[Status, str | None] = {
     "ok": typer.colors.GREEN,
     "note": None,
@@ -71,7 +71,7 @@ def doctor(
         return
     if write_settings:
         if not write_new(Path(FILE_NAME), template_text()):
-            raise SettingsError(f"{Path(FILE_NAME).absolute()} exists already and stays as it is")
+            raise SettingsError(f"{Path(FILE_NAME).absolute()} already exists and was not changed")
         typer.echo(f"wrote {FILE_NAME}; edit it, then try: {command('doctor')}", err=True)
         return
     failed = False
@@ -84,7 +84,7 @@ def doctor(
 
 
 def checks(read: Callable[[], Settings], path: Path | None) -> Iterator[Check]:
-    """Every check in order; those of the model only if the settings name one."""
+    """Run every check in order; checks of the model only if the settings name one."""
     try:
         settings, found = read(), find_settings_file(path)
     except DeepVisError as error:
@@ -96,7 +96,7 @@ def checks(read: Callable[[], Settings], path: Path | None) -> Iterator[Check]:
         elif settings.prototxt is None:
             yield Check("warn", "settings", _no_settings())
         else:
-            yield Check("ok", "settings", "no file; taken from the flags")
+            yield Check("ok", "settings", "no settings file; taken from the flags")
     yield from check_engines(settings)
     yield from check_model(settings)
     yield check_results(settings.results)
@@ -148,18 +148,18 @@ def check_model(settings: Settings) -> Iterator[Check]:
         yield Check("fail", "prototxt", str(error))
         return
     try:
-        net = load_net(settings.model_copy(update={"labels": None}))  # they are checked last
+        net = load_net(settings.model_copy(update={"labels": None}))  # checked last
         trained = settings.weights is not None
     except WeightsError as error:
-        yield Check("fail", "weights", f"{error}. The rest is checked with random weights")
+        yield Check("fail", "weights", f"{error}. The remaining checks use random weights")
         trained = False
         try:
             net = _with_random_weights(settings)
         except DeepVisError as other:
-            yield Check("fail", _culprit(other), str(other))
+            yield Check("fail", _faulty_setting(other), str(other))
             return
     except DeepVisError as error:
-        yield Check("fail", _culprit(error), str(error))
+        yield Check("fail", _faulty_setting(error), str(error))
         return
     for name, shape in net.inputs.items():
         what = ""
@@ -169,10 +169,10 @@ def check_model(settings: Settings) -> Iterator[Check]:
             what = ": the image"
         yield Check("ok", "input", f"{name} {' x '.join(map(str, shape))}{what}")
     if settings.weights is None and not net.model.weight_shapes:
-        yield Check("note", "weights", "none are set, and no layer has any")
+        yield Check("note", "weights", "none are set, and no layer has weights")
     elif trained:
         count = sum(layer.weights for layer in net.layers)
-        yield Check("ok", "weights", f"{settings.weights}: {count:,} values, all of them matched")
+        yield Check("ok", "weights", f"{settings.weights}: {count:,} values, all matched")
     yield from _check_layers(net)
     yield _check_mean(net, settings)
     yield _check_forward(net)
@@ -193,7 +193,7 @@ def _with_random_weights(settings: Settings) -> Net:
     return load_net(settings.model_copy(update={"weights": weights, "labels": None}))
 
 
-def _culprit(error: DeepVisError) -> str:
+def _faulty_setting(error: DeepVisError) -> str:
     """The setting that caused an error of `load_net`."""
     names = {"WeightsError": "weights", "ImageError": "mean", "EngineError": "engine"}
     return names.get(type(error).__name__, "prototxt")
@@ -209,17 +209,17 @@ def _check_layers(net: Net) -> Iterator[Check]:
     running = len(net.opaque.running)
     if lines:
         for line in lines:
-            yield Check("warn", "layers", f"{line}; what does not depend on it works")
+            yield Check("warn", "layers", f"{line}; everything that does not depend on it works")
     else:
         yield Check("ok", "layers", f"all {running} can run")
-    skipped = without_units(net.model.graph)  # boxes, whose number differs from image to image
+    skipped = without_units(net.model.graph)  # boxes: their number varies by image
     values = [value for value in net.opaque.output_values if value not in skipped]
     mixed = {why for value in values if (why := why_mixed(net.model, value))}
     for why in sorted(mixed):
         yield Check(
             "warn",
             "batch",
-            f"images are run one at a time, because the images of a batch are mixed: {why}",
+            f"images are run one at a time, because images in a batch affect each other: {why}",
         )
 
 
@@ -242,7 +242,7 @@ def _check_mean(net: Net, settings: Settings) -> Check:
     if not averages.any():
         if settings.mean is None and wants_mean(net.model, p):
             return Check("warn", "mean", NO_MEAN)
-        return Check("ok", "mean", f"none is subtracted; pixels are from 0 to {p.raw_scale:g}")
+        return Check("ok", "mean", f"none is subtracted; pixels range from 0 to {p.raw_scale:g}")
     values = ", ".join(f"{value:.6g}" for value in averages[:MOST_MEANS])
     more = f" ... of {len(averages)} channels" if len(averages) > MOST_MEANS else ""
     return Check("ok", "mean", f"{values}{more} on average, in the net's channel order")
@@ -267,7 +267,7 @@ def _check_forward(net: Net) -> Check:
             return Check("fail", "forward", str(error))
         sizes = ", ".join(f"{name} {' x '.join(map(str, s))}" for name, s in net.inputs.items())
         return Check(
-            "warn", "forward", f"runs at the declared sizes alone ({sizes}), not on one image"
+            "warn", "forward", f"runs only at the declared sizes ({sizes}), not on a single image"
         )
     took = f"{1000 * (time.perf_counter() - begun):.0f} ms on {net.engine}, {net.device}"
     bad = [name for name, values in outputs.items() if not np.isfinite(values).all()]
@@ -281,7 +281,7 @@ def _check_labels(net: Net, settings: Settings) -> Check:
     from deepvis_caffe.model.labels import fit_labels, read_labels
 
     if settings.labels is None:
-        return Check("ok", "labels", "none are set; units go by their numbers")
+        return Check("ok", "labels", "none are set; units are identified by number")
     try:
         labels = read_labels(settings.labels)
     except DeepVisError as error:
@@ -294,7 +294,7 @@ def _check_labels(net: Net, settings: Settings) -> Check:
         return Check(
             "warn",
             "labels",
-            f"{settings.labels} has {len(labels)} names, and no output has as many units",
+            f"{settings.labels} has {len(labels)} names, but no output has that many units",
         )
     return Check("ok", "labels", f"{settings.labels}: {len(fitting)} names")
 
@@ -317,7 +317,7 @@ def check_results(folder: Path) -> Check:
 
 
 def check_source(settings: Settings) -> Iterator[Check]:
-    """Whether there is what the viewer is to show, and its cameras open."""
+    """Whether the viewer's sources exist, and its cameras open."""
     from deepvis_caffe.viewer.sources.capture import Camera, open_capture
     from deepvis_caffe.viewer.sources.open_source import parse_sources
 
@@ -335,7 +335,7 @@ def check_source(settings: Settings) -> Iterator[Check]:
                 capture.release()
                 yield Check("ok", "camera", f"{source.name} opens")
             else:
-                without = f"images need none: {command('view', 'photo.jpg')}"
+                without = f"to view images without one: {command('view', 'photo.jpg')}"
                 yield Check(
                     "note" if settings.source is None else "warn",
                     "camera",
@@ -347,6 +347,6 @@ def _no_settings() -> str:
     own = command("doctor", "--write-settings")
     ready = command("fetch", "squeezenet", "--write-settings")
     return (
-        f"no settings: neither --settings nor ${VARIABLE} nor ./{FILE_NAME}. Make one to edit: "
-        f"{own}; or for a model that is ready to run: {ready}"
+        f"no settings: neither --settings nor ${VARIABLE} nor ./{FILE_NAME}. To write a file to "
+        f"edit: {own}; for a model that is ready to run: {ready}"
     )

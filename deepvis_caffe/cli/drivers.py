@@ -30,8 +30,8 @@ def drivers(
         typer.Argument(
             metavar="[IMAGE]",
             help="Image file, or the name of a sample photograph: astronaut, chelsea (a cat), "
-            "coffee or rocket. Without it, the weights decide, with the mean activations that "
-            "`deepvis top-images` measured, if there are any.",
+            "coffee or rocket. Without it, drivers are computed from the weights, and from the "
+            "mean activations that `deepvis top-images` measured, if there are any.",
         ),
     ] = None,
     position: UnitPosition = "all",
@@ -43,7 +43,7 @@ def drivers(
         str,
         typer.Option(
             help="How far down to look: nearest (the nearest convolutions and inner products) or "
-            "stage (the last layers of the stage below, which has another resolution)."
+            "stage (the last layers of the stage below, which has a different resolution)."
         ),
     ] = "nearest",
     count: Annotated[int, typer.Option(help="How many units to list.")] = 10,
@@ -53,8 +53,8 @@ def drivers(
         typer.Option(
             "--out",
             "-o",
-            help="Also write a figure, .png or .jpg: the units' maps, and those optimized images "
-            "and top images of theirs that the results folder has.",
+            help="Also write a figure, .png or .jpg, of the units' maps, and of their optimized "
+            "images and top images if the results folder has them.",
         ),
     ] = None,
 ) -> None:
@@ -67,7 +67,7 @@ def drivers(
     from deepvis_caffe.engines.load import load_net
 
     if image is None and (out or below or position != "all" or reach != "nearest"):
-        raise SettingsError("--out, --below, --reach and --position take an image: name one")
+        raise SettingsError("--out, --below, --reach and --position need an image: give one")
     net = load_net(settings)
     number = chosen_unit(net, layer, unit)
     if image is None:
@@ -78,7 +78,7 @@ def drivers(
     from deepvis_caffe.figures.drivers import drivers_figure
     from deepvis_caffe.image import write_image
 
-    names = [one.strip() for one in below.split(",")] if below else None
+    names = [name.strip() for name in below.split(",")] if below else None
     picture = named_image(image, net.preprocessor.shape[0], settings.max_megapixels)
     at, far = parse_position(position), check_reach(reach)
     found = drivers_of(net, picture, layer, number, at, names, count, far)
@@ -87,11 +87,11 @@ def drivers(
     else:
         typer.echo(f"{layer} unit {number}: activation {found.activation:.5g}")
         rows = [
-            (one.layer, str(one.unit), f"{one.contribution:+.4g}", f"{one.share:+.1%}")
-            for one in found
+            (driver.layer, str(driver.unit), f"{driver.contribution:+.4g}", f"{driver.share:+.1%}")
+            for driver in found
         ]
         _print_table(("layer", "unit", "adds", "share"), rows)
-        listed = sum(one.contribution for one in found)
+        listed = sum(driver.contribution for driver in found)
         typer.echo(
             f"these {len(found)}: {listed:.5g}; all units: {found.total:.5g}; biases and the "
             f"like: {found.rest:.5g}; score: {found.score:.5g}"
@@ -100,7 +100,7 @@ def drivers(
         from deepvis_caffe.results.layout import net_folders
         from deepvis_caffe.results.unit_pictures import read_unit_pictures
 
-        units = [(one.layer, one.unit) for one in found]
+        units = [(driver.layer, driver.unit) for driver in found]
         known = read_unit_pictures(settings.results, units, net_folders(net.model.graph))
         write_image(out, drivers_figure(found, known.optimized, known.top))
         typer.echo(f"wrote {out}", err=True)
@@ -117,11 +117,16 @@ def _by_weights(net: Net, layer: str, unit: int, means: Means, count: int, as_js
     head = ("layer", "unit", "adds", "weight", "positive", "negative", "mean")
     rows = [
         (
-            *(one.layer, str(one.unit), f"{one.contribution:+.4g}", f"{one.weight:+.4g}"),
-            *(f"{one.positive:.4g}", f"{one.negative:.4g}"),
-            *([] if one.mean is None else [f"{one.mean:.4g}"]),
+            *(
+                driver.layer,
+                str(driver.unit),
+                f"{driver.contribution:+.4g}",
+                f"{driver.weight:+.4g}",
+            ),
+            *(f"{driver.positive:.4g}", f"{driver.negative:.4g}"),
+            *([] if driver.mean is None else [f"{driver.mean:.4g}"]),
         )
-        for one in found
+        for driver in found
     ]
     _print_table(head if found.has_means else head[:-1], rows)
 

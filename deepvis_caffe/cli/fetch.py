@@ -29,13 +29,14 @@ def fetch(
     write_settings: Annotated[
         bool,
         typer.Option(
-            "--write-settings", help=f"Write a matching ./{FILE_NAME}, unless there is one."
+            "--write-settings", help=f"Write a matching ./{FILE_NAME}, unless one exists."
         ),
     ] = False,
     checksum: Annotated[
         str | None,
         typer.Option(
-            metavar="SHA256", help="Checksum of the weights, sha256:..., if none is published."
+            metavar="SHA256",
+            help="Checksum to verify the weights with, sha256:..., if none is published.",
         ),
     ] = None,
 ) -> None:
@@ -52,13 +53,13 @@ def fetch(
     text = settings_text(models[model], path)
     typer.secho(f"weights: {path}\n", err=True)
     if not write_settings:
-        typer.secho(f"put these lines into {FILE_NAME}:\n", err=True)
+        typer.secho(f"add these lines to {FILE_NAME}:\n", err=True)
         typer.echo(text, nl=False)
     elif write_new(Path(FILE_NAME), text):
         typer.secho(f"wrote {FILE_NAME}; try: {command('info')}", err=True)
     else:
         typer.secho(
-            f"{FILE_NAME} exists already and stays as it is; its lines would be:\n", err=True
+            f"{FILE_NAME} already exists and was not changed; for this model it needs:\n", err=True
         )
         typer.echo(text, nl=False)
 
@@ -80,7 +81,7 @@ def settings_text(model: KnownModel, weights: Path) -> str:
 
 
 def write_new(path: Path, text: str) -> bool:
-    """Write a new file; returns False if there is a file of that name."""
+    """Write a new file; returns False if the file already exists."""
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)

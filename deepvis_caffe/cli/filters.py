@@ -37,7 +37,8 @@ def filters(
         str | None, typer.Option(help="Convolution layer. Default: the first one.")
     ] = None,
     count: Annotated[
-        int, typer.Option(min=1, help="Number of edge filters to compare at each end.")
+        int,
+        typer.Option(min=1, help="Compare this many edge filters of lowest and highest frequency."),
     ] = 5,
     show_plot: Annotated[
         bool, typer.Option("--plot/--no-plot", help="Also draw a plot; needs matplotlib.")
@@ -78,8 +79,8 @@ def filters(
     for line in table(spectra, means):
         typer.echo(line)
     typer.echo("")
-    for said in summary(spectra, means, count):
-        typer.echo(said)
+    for line in summary(spectra, means, count):
+        typer.echo(line)
     write_table(out, spectra, means)
     written = [str(out)]
     if show_plot:
@@ -92,10 +93,12 @@ def filters(
 def table(spectra: list[FilterSpectrum], means: np.ndarray) -> Iterator[str]:
     """A line per filter: edges first, by frequency."""
     yield f"{'unit':>5}  {'kind':11}  {'cycles/pixel':>12}  {'angle':>5}  {'mean activation':>15}"
-    for one in sorted(spectra, key=lambda one: (ORDER.index(one.kind), one.frequency)):
+    for spectrum in sorted(
+        spectra, key=lambda spectrum: (ORDER.index(spectrum.kind), spectrum.frequency)
+    ):
         yield (
-            f"{one.unit:5d}  {one.kind:11}  {one.frequency:12.3f}  {one.angle:5.0f}  "
-            f"{means[one.unit]:15.4g}"
+            f"{spectrum.unit:5d}  {spectrum.kind:11}  {spectrum.frequency:12.3f}  "
+            f"{spectrum.angle:5.0f}  {means[spectrum.unit]:15.4g}"
         )
 
 
@@ -103,20 +106,20 @@ def summary(spectra: list[FilterSpectrum], means: np.ndarray, count: int) -> Ite
     """The comparison of the appendix, as lines of text."""
     from deepvis_caffe.experiments.first_layer import EDGES, compare_frequencies
 
-    kinds: list[str] = [one.kind for one in spectra]
+    kinds: list[str] = [spectrum.kind for spectrum in spectra]
     yield ", ".join(
         f"{kinds.count(kind)} {kind if kind == 'empty' else f'{kind}s'}"
         for kind in (*EDGES, "blob", "empty")
     )
-    for one in compare_frequencies(spectra, means, count):
-        name = " and ".join(f"{kind}s" for kind in one.kinds)
-        factor = f", a factor of {one.low / one.high:.3g}" if one.high else ""
-        found = one.rank_correlation
+    for compared in compare_frequencies(spectra, means, count):
+        name = " and ".join(f"{kind}s" for kind in compared.kinds)
+        factor = f", a factor of {compared.low / compared.high:.3g}" if compared.high else ""
+        found = compared.rank_correlation
         rank = "none, because all are equal" if found is None else f"{found:.2f}"
         yield (
-            f"{name}: mean activation of the {one.counts[0]} of lowest frequency {one.low:.4g}, of "
-            f"the {one.counts[1]} of highest {one.high:.4g}{factor}; rank correlation of frequency "
-            f"and activation over all {one.filters}: {rank}"
+            f"{name}: mean activation {compared.low:.4g} for the {compared.counts[0]} of lowest "
+            f"frequency, {compared.high:.4g} for the {compared.counts[1]} of highest{factor}; rank "
+            f"correlation of frequency and activation over all {compared.filters}: {rank}"
         )
 
 
@@ -128,7 +131,7 @@ def image_files(folder: Path) -> list[Path]:
         raise ImageError(f"--images: there is no folder {folder}")
     found = sorted(path for path in folder.iterdir() if path.is_file() and is_image(path))
     if not found:
-        raise ImageError(f"--images: {folder} holds no {', '.join(sorted(IMAGE_SUFFIXES))}")
+        raise ImageError(f"--images: {folder} contains no {', '.join(sorted(IMAGE_SUFFIXES))}")
     return found
 
 

@@ -35,14 +35,14 @@ UnitName = Annotated[str, typer.Option(help="Unit: a channel number from 0, or a
 UnitPosition = Annotated[
     str,
     typer.Option(
-        help="Where on the unit's map: all (each value weighted by the unit's activation there), "
-        "center, or a position y,x."
+        help="Position on the unit's map: all (each value weighted by the unit's activation "
+        "there), center, or y,x."
     ),
 ]
 
 
 def named_image(image: str, channels: int, megapixels: float) -> Picture:
-    """The image in a file, for a net of `channels` channels, or a photograph by its name."""
+    """Read an image file for a net with `channels` channels, or a sample photograph by name."""
     from deepvis_caffe.image import sample_image, sample_images
     from deepvis_caffe.image_channels import read_channels
 
@@ -124,7 +124,7 @@ def with_settings(
     return decorate
 
 
-CHOICES = {  # for settings that take both certain words and values
+CHOICES = {  # for settings that take either a keyword or a value
     "device": "auto|cpu|cuda|cuda:N",
     "preset": "1|2|3|4|best|NAME",
     "rate": "auto|paper|NUMBER",

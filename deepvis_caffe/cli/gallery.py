@@ -1,4 +1,4 @@
-"""``deepvis gallery DIR``: a static web page over a results folder."""
+"""``deepvis gallery DIR``: a static web page for browsing a results folder."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def gallery(
     settings_file: Path | None,
     folder: Annotated[
         Path | None,
-        typer.Argument(metavar="DIR", help="Results folder. Default: `results` of the settings."),
+        typer.Argument(metavar="DIR", help="Results folder. Default: `results` in the settings."),
     ] = None,
     out: Annotated[
         Path | None,
@@ -55,7 +55,7 @@ def gallery(
     from deepvis_caffe.results.additions import with_statistics
     from deepvis_caffe.results.index import read_results
 
-    read_settings = functools.cache(read_settings)  # once, so that they warn once
+    read_settings = functools.cache(read_settings)  # so that warnings appear only once
     folder = folder or read_settings().results
     with progress_bar(f"reading {folder}", "files") as report:
         results = read_results(folder, report)
@@ -82,12 +82,12 @@ def _with_net(results: Results, read_settings: Callable[[], Settings]) -> Result
             return results
         results = with_net(results, load_layers(settings), settings.pictures_from)
     except DeepVisError as error:  # the page works without the net
-        typer.echo(f"left out: what the net tells: {error}", err=True)
+        typer.echo(f"left out the structure of the net: {error}", err=True)
         return results
     if settings.weights is None:
         return results
     try:
         return with_drivers(results, load_layers(settings, with_weights=True))
     except DeepVisError as error:
-        typer.echo(f"left out: what drives the units: {error}", err=True)
+        typer.echo(f"left out the drivers of the units: {error}", err=True)
         return results

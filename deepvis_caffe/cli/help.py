@@ -104,17 +104,17 @@ class Command(TyperCommand):
     def _shortened(self) -> Iterator[None]:
         """Within the block, show only the first paragraph and common flags."""
         text = self.help
-        rare: list[Any] = [one for one in self.params if not _is_common(one)]
-        before = [one.hidden for one in rare]
+        rare: list[Any] = [param for param in self.params if not _is_common(param)]
+        before = [param.hidden for param in rare]
         self.help = (text or "").partition("\n\n")[0]
-        for one in rare:
-            one.hidden = True
+        for param in rare:
+            param.hidden = True
         try:
             yield
         finally:
             self.help = text
-            for one, hidden in zip(rare, before, strict=True):
-                one.hidden = hidden
+            for param, hidden in zip(rare, before, strict=True):
+                param.hidden = hidden
 
 
 def _is_common(param: Any) -> bool:
@@ -157,7 +157,7 @@ def with_help_all(command: Callable[..., None]) -> Callable[..., None]:
         annotation=Annotated[bool, option],
     )
     run.__signature__ = inspect.Signature([*parameters.values(), added])  # type: ignore[attr-defined]
-    run.__annotations__ = {one.name: one.annotation for one in (*parameters.values(), added)}
+    run.__annotations__ = {param.name: param.annotation for param in (*parameters.values(), added)}
     del run.__wrapped__
     return run
 

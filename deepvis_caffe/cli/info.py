@@ -125,8 +125,8 @@ def naming_note(layers: Sequence[dict[str, Any]]) -> str | None:
         return None
     first, *_, last = (layer["name"] for layer in layers if blob in layer["tops"])
     return (
-        f"A layer's name means its activation, after the layers that work on it in place: {first} "
-        f"is the value after {last}, {first}:raw the one before any of them"
+        f"A layer's name means its activation after the layers that work on it in place: {first} "
+        f"is the value after {last}, and {first}:raw the value before all of them"
     )
 
 
@@ -134,20 +134,20 @@ def rows_note(layers: Sequence[dict[str, Any]]) -> str | None:
     """A note on the layers that have a row for each detection instead of each image."""
     from deepvis_caffe.engines.detections import ROWS
 
-    behind: dict[str, int] = {}
+    following: dict[str, int] = {}
     for layer in layers:
         if layer["finder"]:
-            behind[layer["finder"]] = behind.get(layer["finder"], -1) + 1
-    if not behind:
+            following[layer["finder"]] = following.get(layer["finder"], -1) + 1
+    if not following:
         return None
     boxes = [layer["name"] for layer in layers if layer["type"] in ROWS]
     named = "; ".join(
-        name + (f" and {count} layer(s) behind it" if count else "")
-        for name, count in behind.items()
+        name + (f" and {count} layer(s) after it" if count else "")
+        for name, count in following.items()
     )
     return (
-        f"A row for each thing found, however many, not for each image: {named}. These layers have "
-        "no units to maximize or to scan"
+        f"One row per detection instead of one per image: {named}. These layers have no units to "
+        "maximize or to scan"
         + (f"; the viewer draws the boxes of {', '.join(boxes)}" if boxes else "")
     )
 

@@ -27,22 +27,22 @@ def layer_figure(
     ],
     units: Annotated[
         str,
-        typer.Option(help="Units: 130,366 or 0-99 or all (with images), classes also by name."),
+        typer.Option(help="Units: 130,366 or 0-99 or all (that have images), or class names."),
     ] = "all",
     seed: Annotated[
         int | None,
-        typer.Option(help="Seed of the image to show. Default: the first one of each unit."),
+        typer.Option(help="Seed of the image to show. Default: the first seed of each unit."),
     ] = None,
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="Recipe of the images, by its folder's name, such as preset3. Default: the best "
-            "that each unit has."
+            help="Recipe of the images, by folder name, such as preset3. Default: the best one of "
+            "each unit."
         ),
     ] = None,
     columns: Annotated[
         int | None,
-        typer.Option(min=1, help="Units per row. Default: as many as make the figure about 4:3."),
+        typer.Option(min=1, help="Units per row. Default: chosen to make the figure about 4:3."),
     ] = None,
     cell: Annotated[
         int, typer.Option(min=16, help="Size of an image in the figure, in pixels.")
@@ -74,27 +74,27 @@ def layer_figure(
 
     folder = results or settings.results
     store = ResultStore(folder, layout.existing_folders(folder, layer))
-    there: dict[int, list[SavedRun]] = {}
+    by_unit: dict[int, list[SavedRun]] = {}
     for run in store.saved_runs(layer, recipe):
         if isinstance(run.unit, int):
-            there.setdefault(run.unit, []).append(run)
-    if not there:
+            by_unit.setdefault(run.unit, []).append(run)
+    if not by_unit:
         if recipe and (known := store.recipes(layer)):
             raise UnknownNameError("recipe", recipe, known, str(store.layer_folder(layer)))
         raise SettingsError(
             f"{store.layer_folder(layer)} holds no results of layer {layer!r}; make them with: "
             f"{command('optimize', layer)}"
         )
-    labelled = recorded_labels(there)
+    labelled = recorded_labels(by_unit)
     named = partial(unit_of, labelled, layer=layer) if any(labelled) else None
-    wanted = list(there) if units == "all" else parse_unit_numbers(units, named=named)
+    wanted = list(by_unit) if units == "all" else parse_unit_numbers(units, named=named)
     fitting = {
-        unit: [run for run in there.get(unit, ()) if seed in (None, run.seed)] for unit in wanted
+        unit: [run for run in by_unit.get(unit, ()) if seed in (None, run.seed)] for unit in wanted
     }
     chosen = [runs[0] for runs in fitting.values() if runs]
     if not chosen:
         raise SettingsError(
-            f"{store.layer_folder(layer)} holds none of these units of layer {layer!r}"
+            f"{store.layer_folder(layer)} holds none of the requested units of layer {layer!r}"
             + ("" if seed is None else f" with seed {seed}")
         )
     cells = [
@@ -107,7 +107,7 @@ def layer_figure(
     typer.echo(f"wrote {path}: {len(cells)} units", err=True)
     left_out = len(wanted) - len(chosen)
     if left_out:
-        typer.echo(f"{left_out} units are not there and are left out", err=True)
+        typer.echo(f"left out {left_out} units without images", err=True)
 
 
 def recorded_labels(runs: Mapping[int, Sequence[SavedRun]]) -> Labels:

@@ -53,11 +53,11 @@ class Commands(TyperGroup):
     """A group of commands that shows errors as plain messages."""
 
     def __init__(self, **parts: Any) -> None:
-        # For a command's many flags, boxes are worth the time to import rich; for this list not.
+        # Boxes are worth the time to import rich for a command's many flags, but not for this list.
         super().__init__(**{**parts, "rich_markup_mode": None})
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write first examples, and then the commands."""
+        """Write examples for a first use, and then the commands."""
         for number, line in enumerate(FIRST_LINES):
             formatter.write(f"{'Example: ' if not number else '         '}{line}\n")
         formatter.write("\n")
@@ -71,20 +71,20 @@ class Commands(TyperGroup):
         except DeepVisError as error:
             if ctx.params.get("debug"):
                 raise
-            said = "\n  ".join([str(error), *getattr(error, "__notes__", ())])
-            typer.secho(f"deepvis: {said}", fg=typer.colors.RED, err=True)
+            message = "\n  ".join([str(error), *getattr(error, "__notes__", ())])
+            typer.secho(f"deepvis: {message}", fg=typer.colors.RED, err=True)
             raise typer.Exit(2) from None
         except MemoryError as error:
             if ctx.params.get("debug"):
                 raise
-            said = f"not enough memory: {error}" if str(error) else "not enough memory"
-            typer.secho(f"deepvis: {said}", fg=typer.colors.RED, err=True)
+            message = f"not enough memory: {error}" if str(error) else "not enough memory"
+            typer.secho(f"deepvis: {message}", fg=typer.colors.RED, err=True)
             raise typer.Exit(2) from None
         except Terminated as ended:
-            typer.secho("\ndeepvis: terminated; what is finished is kept", err=True)
+            typer.secho("\ndeepvis: terminated; finished work is kept", err=True)
             raise typer.Exit(128 + ended.number) from None
         except KeyboardInterrupt:
-            typer.secho("\ndeepvis: interrupted; what is finished is kept", err=True)
+            typer.secho("\ndeepvis: interrupted; finished work is kept", err=True)
             raise typer.Exit(INTERRUPTED) from None
 
 
@@ -125,8 +125,8 @@ def deepvis(
         format="deepvis: %(message)s", level=logging.DEBUG if debug else logging.WARNING
     )
     if not debug and context.invoked_subcommand != "run-caffe":  # leave scripts alone
-        # Libraries would print what is wrong with an image, a line for each of its tags; commands
-        # report it themselves.
+        # Libraries would print a line for every damaged tag of an image; commands report damaged
+        # images themselves.
         context.with_resource(silent_opencv())
         logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
@@ -154,7 +154,7 @@ COMMANDS = (
     run_caffe,
 )
 for command in COMMANDS:
-    # All that follows a script belongs to the script, options included.
+    # Everything after the script, options included, is for the script.
     context = {"allow_interspersed_args": command is not run_caffe}
     name = command.__name__.replace("_", "-")
     app.command(name, cls=Command, context_settings=context)(with_help_all(command))
@@ -165,7 +165,7 @@ def run() -> None:
     words = sys.argv[1:]
     # Typer builds the flags of every registered command before it runs one, so register only that.
     own = copy(app)
-    named = [one for one in app.registered_commands if [one.name] == words[:1]]
+    named = [command for command in app.registered_commands if [command.name] == words[:1]]
     own.registered_commands = named or app.registered_commands
     own(words, prog_name="deepvis")
 

@@ -56,8 +56,8 @@ REGULARIZERS: dict[str, tuple[Any, ...]] = {
     "octaves": (int, "Number of stages; in each, the net sees the image larger than before."),
     "octave_scale": (float, "Ratio of the image sizes in two successive octaves."),
     "coarse": (float, "At first, show the net the image at this fraction of its size."),
-    "coarse_part": (float, "Fraction of the steps that do so (see --coarse)."),
-    "fourier": (float, "Scale the step at spatial frequency f by f to the power of minus this."),
+    "coarse_part": (float, "Fraction of the steps at that size (see --coarse)."),
+    "fourier": (float, "Scale the step at spatial frequency f by f**-p, where p is this value."),
     "decorrelate": (
         float,
         "Color decorrelation, 0 (off) to 1 (the color statistics of photographs).",
@@ -68,7 +68,7 @@ REGULARIZERS: dict[str, tuple[Any, ...]] = {
     ),
     "naturalness": (
         float,
-        "Strength with which the channels of the layers below are led to vary as for photographs.",
+        "How strongly to make channels of the layers below vary as they do for photographs.",
     ),
 }
 PANEL = "Regularizers and transforms (override the preset)"
@@ -87,7 +87,9 @@ def with_regularizers(command: Callable[..., None]) -> Callable[..., None]:
     for name, parameter in inspect.signature(command).parameters.items():
         parameters += _regularizer_flags() if name == "changes" else [parameter]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {one.name: one.annotation for one in parameters}  # Typer reads these
+    run.__annotations__ = {
+        parameter.name: parameter.annotation for parameter in parameters
+    }  # Typer reads these
     del run.__wrapped__
     return run
 
@@ -126,8 +128,8 @@ def optimize(
     units: Annotated[
         str,
         typer.Option(
-            help="Units: 130,366 or 0-99 or all, classes also by name: tabby,zebra. 130+366 "
-            "maximizes the sum of two units; layer maximizes the whole layer (DeepDream)."
+            help="Units: 130,366 or 0-99 or all, or class names: tabby,zebra. 130+366 maximizes "
+            "the sum of two units; layer maximizes the whole layer (DeepDream)."
         ),
     ] = "all",
     direction: Annotated[
@@ -166,7 +168,7 @@ def optimize(
 
     Regularized gradient ascent from random starts (activation maximization), --seeds images per
     unit, with a montage for each unit and one for the layer. Finished images are kept: run the same
-    command again to resume after an interruption. Images made with other parameters stay beside
+    command again to resume after an interruption. Images made with other parameters are kept beside
     them; images of another net are replaced only with --overwrite.
     """
     from deepvis_caffe.engines.load import load_net
@@ -186,7 +188,7 @@ def optimize(
         **changes,
     )
     if direction and units != "all":
-        raise SettingsError("--units and --direction exclude each other; give one of them")
+        raise SettingsError("--units and --direction cannot be combined; give one of them")
     net = load_net(settings)
     seeds = settings.seeds
     if seeds > 1 and not params.differs_by_seed:
@@ -200,18 +202,21 @@ def optimize(
     if layer is not None and (goal := objective_in(net, layer)):
         if units != "all" or direction or position != "center" or layers:
             raise SettingsError(
-                f"the objective {str(goal)!r} itself defines which units it reads, and where: "
+                f"the objective {str(goal)!r} already says which units it reads, and where: "
                 "leave out --layers, --units, --direction and --position"
             )
         work: list[tuple[TargetLayer, Sequence[Target]]] = [TargetLayer.of_objective(net, goal)]
     else:
         at = parse_position(position)
         chosen = [TargetLayer.of(net, name, at) for name in chosen_layers(net, layer, layers)]
-        work = [(one, targets_of(net, one, units, direction)) for one in chosen]  # before any step
+        work = [  # all of it before any step
+            (target_layer, targets_of(net, target_layer, units, direction))
+            for target_layer in chosen
+        ]
     check_layers(job, work, ascents)
-    for number, (one, own) in enumerate(work, 1):
+    for number, (target_layer, targets) in enumerate(work, 1):
         which = f" ({number} of {len(work)})" if len(work) > 1 else ""
-        optimize_layer(job, one, own, ascents, which)
+        optimize_layer(job, target_layer, targets, ascents, which)
 
 
 def chosen_layers(net: Net, layer: str | None, layers: str | None) -> list[str]:
@@ -281,18 +286,20 @@ def optimize_layer(
         )
         typer.echo(note, err=True)
     new, runs = sum(unit.new for unit in made), len(made) * seeds
+    redirected = sum(unit.redirected for unit in made)
+    restarted = sum(unit.restarted for unit in made)
     folder = store_of(job, layer, ascents).layer_folder(layer.name)
     rate = f", {new / (time.monotonic() - begun):.3g} images a second" if new else ""
     typer.echo(
         f"{len(made)} units, {seeds} seeds each, in {folder}; "
         f"{new} new runs, {runs - new} already finished{rate}"
-        f"{began_off(sum(unit.redirected for unit in made), sum(unit.restarted for unit in made))}",
+        f"{recovery_note(redirected, restarted)}",
         err=True,
     )
 
 
-def began_off(redirected: int, restarted: int) -> str:
-    """How runs that were off behind a ReLU at first were recovered; empty for none."""
+def recovery_note(redirected: int, restarted: int) -> str:
+    """How runs that started inactive behind a ReLU were recovered; empty if there are none."""
     ways = [
         f"{count} {way}"
         for count, way in (
@@ -301,7 +308,7 @@ def began_off(redirected: int, restarted: int) -> str:
         )
         if count
     ]
-    return f"; {redirected + restarted} began silent: {', '.join(ways)}" if ways else ""
+    return f"; {redirected + restarted} started inactive: {', '.join(ways)}" if ways else ""
 
 
 def plan(layer: str, units: int, seeds: int, steps: int) -> str:
@@ -324,22 +331,22 @@ def off_note(
     note = f"{off} of {runs} runs stopped because the gradient was exactly 0: "
     if batch_norms:
         return (
-            f"{note}{', '.join(batch_norms)} normalizes by the statistics of the batch, and a "
+            f"{note}{', '.join(batch_norms)} normalizes with the statistics of the batch, and a "
             "single image minus its own mean may be 0 everywhere; remove use_global_stats: false "
-            "from the prototxt (a BatchNorm layer) to use the training's statistics"
+            "from the BatchNorm layer in the prototxt to use the statistics of the training set"
         )
     note += "the unit is inactive"
     if held:
         return (
-            f"{note}, or what it computes of the image is lost because {' and '.join(held)} (the "
-            "setting inputs, --inputs, gives other values)"
+            f"{note}, or its response to the image is lost because {' and '.join(held)} (give "
+            "other values with the setting inputs, --inputs)"
         )
     if not below:
         return note
     find = command("top-images", "--images", "photos/", "--layers", layer)
     return (
-        f"{note} behind a ReLU, from every start; optimize below it instead: {', '.join(below)}; "
-        f"or find its top images ({find}), and run this again to start from them"
+        f"{note} behind a ReLU, from every start; optimize the value before the ReLU instead: "
+        f"{', '.join(below)}; or find its top images ({find}) and run this again to start from them"
     )
 
 

@@ -38,7 +38,7 @@ def presets(
         ),
     ] = None,
 ) -> None:
-    """Compare presets: the images of one unit with each, side by side.
+    """Compare presets: images of one unit made with each, side by side.
 
     Draws the gorilla figure of the paper, with the default preset beside its four: some presets
     give high frequencies, others low; some dense images, others sparse ones. Also writes a JSON

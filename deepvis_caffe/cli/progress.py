@@ -25,7 +25,7 @@ WIDTH = 80  # characters of a line without a terminal
 LONGEST_NAME = 30  # characters of the description before a bar
 SHORTEST_BAR, LONGEST_BAR = 8, 40  # characters
 STEADY = 30.0  # seconds; rates over less time are unreliable
-POINTS = 512  # of the progress history that are kept
+POINTS = 512  # of the progress history to keep
 
 Clock = Callable[[], float]
 
@@ -50,7 +50,7 @@ class Estimate:
         self.total: int | None = None
 
     def update(self, done: int, total: int | None) -> None:
-        """Note the progress so far."""
+        """Record the progress so far."""
         self.done, self.total = done, total
         self._points.append((self._clock(), done))
         if len(self._points) > POINTS:  # drop every other one, but not the first and last

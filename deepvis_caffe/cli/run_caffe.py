@@ -45,7 +45,7 @@ def run_caffe(
     except SystemExit:
         raise
     except BaseException as error:
-        # Without our own frame.
+        # Leave out our own frame.
         error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
         sys.excepthook(type(error), error, error.__traceback__)
         if isinstance(error, SyntaxError) and (file := error.filename) and Path(file).is_file():
@@ -69,7 +69,7 @@ def compiled(script: Path) -> CodeType:
         raise SettingsError(f"cannot read the script {script}: {error.strerror}") from error
     if script.suffix == ".ipynb":
         raise SettingsError(
-            f"{script} is a notebook; make it a script first: jupyter nbconvert --to script "
+            f"{script} is a notebook; convert it to a script first: jupyter nbconvert --to script "
             f"{script}; or call deepvis_caffe.caffe.install() in its first cell"
         )
     try:
@@ -88,8 +88,8 @@ def conversion(error: SyntaxError, file: str) -> str:
     """How to convert Python 2 code that raises such an error."""
     if isinstance(error, TabError):
         return (
-            f"a tab in Python 2 reaches to the next 8th column; to write spaces for them: "
-            f"expand -i -t 8 {file} > converted.py"
+            f"in Python 2, a tab reaches to the next multiple of 8 columns; to replace tabs with "
+            f"spaces: expand -i -t 8 {file} > converted.py"
         )
     return (
         f"if this is Python 2, convert it: pip install fissix; python -m fissix -w {file}; then "

@@ -25,7 +25,7 @@ KEEP = "Save a trial as a preset"
 def search(
     settings: Settings,
     layer: Annotated[str, typer.Argument(metavar="LAYER", help="Layer (or blob) of the units.")],
-    units: Annotated[str, typer.Option(help="Units: 366 or 366,130, classes also by name.")],
+    units: Annotated[str, typer.Option(help="Units: 366 or 366,130, or class names.")],
     trials: Annotated[
         int, typer.Option(min=1, help="Number of random parameter sets to try.")
     ] = 300,

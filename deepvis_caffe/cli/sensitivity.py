@@ -77,7 +77,7 @@ def sensitivity(
     from deepvis_caffe.results.layout import sensitivity_folder
 
     if frames and noise is not None:
-        raise SettingsError("--noise and --frames exclude each other")
+        raise SettingsError("--noise and --frames cannot be combined; give one of them")
     follow = frames or (noise is None and source.suffix.lower() in VIDEO_SUFFIXES)
     net, threads = load_net(settings), threads_here()
     opened = partial(
@@ -88,7 +88,7 @@ def sensitivity(
     )
     inputs = sources.every(opened(source), every)
     asked = layers.strip().lower()
-    names = [one.strip() for one in layers.split(",") if one.strip()]
+    names = [name.strip() for name in layers.split(",") if name.strip()]
     names = list(measure.sensitivity_layers(net)) if asked == "all" else names
     others = opened(settings.images) if settings.images else inputs
     with progress_bar("spread", "images") as report:
@@ -109,16 +109,18 @@ def sensitivity(
         title = f"{source.name}, {what}: {total:,} pairs, spread over {spread.images:,} images"
         plot_movements(folder / f"{source.stem}.png", found, title)
     typer.echo(f"{'layer':24} {'type':14} {'units':>6} {'movement':>9} {'highest':>9}")
-    for one in found:
-        known = one.constant < one.units
-        mean, high = (f"{v:9.4f}" if known else f"{'-':>9}" for v in (one.mean, one.pairs.max()))
-        typer.echo(f"{one.layer:24} {one.type:14} {one.units:6,} {mean} {high}")
+    for movement in found:
+        known = movement.constant < movement.units
+        mean, high = (
+            f"{v:9.4f}" if known else f"{'-':>9}" for v in (movement.mean, movement.pairs.max())
+        )
+        typer.echo(f"{movement.layer:24} {movement.type:14} {movement.units:6,} {mean} {high}")
     typer.echo(
         f"{what}, {total:,} pairs; spread over {spread.images:,} images; written: {table}", err=True
     )
     if spread.images == 1 or (follow and not settings.images):
         typer.echo(
-            "the spread is over SOURCE alone, which is not a set of different images: name one "
-            "with --images",
+            "the spread is measured over SOURCE alone, which is not a set of different images: "
+            "give one with --images",
             err=True,
         )

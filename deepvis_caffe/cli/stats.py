@@ -49,11 +49,11 @@ def stats(
 
     labels = read_labels(settings.labels) if settings.labels else ()
     scan, _ = read_scan(layout.scan_path(settings.results))
-    names = list(scan.layers) if layers == "all" else [one.strip() for one in layers.split(",")]
+    names = list(scan.layers) if layers == "all" else [name.strip() for name in layers.split(",")]
     for name in names:
         if name not in scan.layers:
             raise SettingsError(
-                f"--layers: {name!r} was not scanned; there are {', '.join(scan.layers)}"
+                f"--layers: {name!r} was not scanned; scanned layers: {', '.join(scan.layers)}"
             )
     may_have = _class_layers(settings)
     folder = out or layout.scan_folder(settings.results)
@@ -76,7 +76,7 @@ def stats(
 
 
 def _class_layers(settings: Settings) -> Callable[[str], bool]:
-    """A function that tells whether a layer's units may be the classes; True if unknown."""
+    """A predicate: whether a layer's units may be the classes; True if unknown."""
     from deepvis_caffe.model.labels import class_values
     from deepvis_caffe.model.model import load_model
 
@@ -84,7 +84,7 @@ def _class_layers(settings: Settings) -> Callable[[str], bool]:
         return lambda layer: True
     try:
         model = load_model(settings.prototxt, None, need_weights=False)
-    except DeepVisError:  # the scan is enough without the net
+    except DeepVisError:  # statistics do not need the net
         return lambda layer: True
     graph, classes = model.graph, class_values(model.opaque.running)
 

@@ -13,7 +13,7 @@ from deepvis_caffe.cli.values import chosen_unit, parse_numbers, parse_position
 from deepvis_caffe.settings import Settings
 from deepvis_caffe.settings.fields import MODEL, OPTIMIZER, RUNNING
 
-VALUES = "Values to use instead of the default ones"
+VALUES = "Values to use instead of the defaults"
 
 
 def _values(help_: str) -> Any:

@@ -41,9 +41,7 @@ def top_images(
     ] = None,
     units: Annotated[
         str,
-        typer.Option(
-            help="Units to write images for: 130,366 or 0-99 or all, classes also by name."
-        ),
+        typer.Option(help="Units to write images for: 130,366 or 0-99 or all, or class names."),
     ] = "all",
     modes: Annotated[
         str,
@@ -53,8 +51,8 @@ def top_images(
         bool,
         typer.Option(
             "--crops",
-            help="Also write each crop and saliency map as a PNG of its own: about twenty files "
-            "per unit, and ten times the disk space.",
+            help="Also write each crop and saliency map as a separate PNG file: about twenty "
+            "files per unit, and ten times the disk space.",
         ),
     ] = False,
     every: Annotated[int, typer.Option(help="Use every N-th image.", min=1)] = 1,
@@ -83,7 +81,7 @@ def top_images(
     """Find the top images of each unit: those that activate it most in a dataset.
 
     One pass over the dataset covers all layers and collects statistics of every unit. Then each
-    unit gets a montage: the part of each top image in its receptive field, and another of their
+    unit gets a montage of its top images, each cropped to the receptive field, and another of their
     saliency maps. Finished work is kept: run the same command again to resume after an
     interruption.
     """
@@ -100,7 +98,7 @@ def top_images(
     net = load_net(settings)
     asked = None if layers.strip().lower() == "all" else tuple(_list(layers))
     params = ScanParams(asked or (), settings.top, correlation).for_net(net)
-    shown = _pictured(pictures, params.layers)
+    shown = _picture_layers(pictures, params.layers)
     source = read_source(settings, net.preprocessor.shape[0], every, unique, class_folders)
     job = Job.from_settings(settings, net, out, overwrite)
     begun = time.monotonic()
@@ -152,13 +150,13 @@ def read_source(
     if isinstance(found, Files) and found.left_out:
         count = sum(found.left_out.values())
         typer.echo(
-            f"{count:,} files are not images and left out: {in_words(found.left_out)}", err=True
+            f"left out {count:,} files that are not images: {in_words(found.left_out)}", err=True
         )
     source = sources.every(found, every)
     if unique:
         with progress_bar("looking for duplicates", "images") as report:
             source, dropped = sources.unique(source, report)
-        typer.echo(f"{len(dropped):,} exact duplicates left out", err=True)
+        typer.echo(f"left out {len(dropped):,} exact duplicates", err=True)
     return source
 
 
@@ -179,7 +177,7 @@ def summary(scan: Scan, seconds: float | None) -> list[str]:
         lines.append(f"{len(scan.skipped):,} images could not be used: {reasons}")
         lines += [f"  {name}: {why}" for name, why in scan.skipped[:MOST_LISTED]]
         more = len(scan.skipped) - MOST_LISTED
-        lines += [f"  and {more:,} more, which `deepvis stats` lists"] if more > 0 else []
+        lines += [f"  and {more:,} more; `deepvis stats` lists them all"] if more > 0 else []
     return lines
 
 
@@ -197,7 +195,7 @@ def _make_pictures(
         return
     count = sum(map(len, units.values()))
     each = " and ".join(["the top images", *(f"their {mode} maps" for mode in modes)])
-    alone = "; each picture by itself, too" if crops else ""
+    alone = "; also each picture as a separate file" if crops else ""
     typer.echo(
         f"pictures of {count:,} units of {len(units)} layers: a montage of {each}{alone}", err=True
     )
@@ -215,13 +213,13 @@ def _make_pictures(
         typer.echo(
             f"{layer}: pictures of {len(some) - silent} units, {new} new{left_out}", err=True
         )
-    typer.echo(f"look at them: {command('gallery', job.results)}", err=True)
+    typer.echo(f"to browse them: {command('gallery', job.results)}", err=True)
 
 
 def _announce(ahead: Forecast) -> None:
     typer.echo(
-        f"{ahead.tasks:,} more units: about {bytes_in_words(ahead.size)} of disk "
-        f"({bytes_in_words(ahead.free)} are free) and {duration(ahead.seconds)}",
+        f"{ahead.tasks:,} more units: about {bytes_in_words(ahead.size)} on disk "
+        f"({bytes_in_words(ahead.free)} free) and {duration(ahead.seconds)}",
         err=True,
     )
 
@@ -230,12 +228,12 @@ def _describe(unit: TopUnit) -> str:
     from deepvis_caffe.model.labels import short_label
 
     name = f"{unit.unit:>5}" + (f"  {short_label(unit.label)}" if unit.label else "")
-    seen = unit.montage or "is not activated by any image"
+    seen = unit.montage or "not activated by any image"
     return f"{name}: activation {unit.value:.5g}; {seen}"
 
 
-def _pictured(text: str | None, layers: Sequence[str]) -> list[str]:
-    """The layers to make pictures of."""
+def _picture_layers(text: str | None, layers: Sequence[str]) -> list[str]:
+    """The layers to write pictures of."""
     word = (text or "all").strip().lower()
     if word in ("all", "none"):
         return list(layers) if word == "all" else []
@@ -243,8 +241,7 @@ def _pictured(text: str | None, layers: Sequence[str]) -> list[str]:
     for name in names:
         if name not in layers:
             raise SettingsError(
-                f"--pictures: {name!r} is not among the layers that are scanned: "
-                f"{', '.join(layers)}"
+                f"--pictures: {name!r} is not among the scanned layers: {', '.join(layers)}"
             )
     return names
 

@@ -27,7 +27,7 @@ def chosen_unit(net: Net, layer: str, text: str) -> int:
         return int(text)
     found = chosen_units(net, layer, text)
     if len(found) > 1:
-        raise SettingsError(f"--unit: {text!r} is {len(found)} units; give one of them")
+        raise SettingsError(f"--unit: {text!r} names {len(found)} units; give one of them")
     return found[0]
 
 

@@ -83,7 +83,7 @@ def view(
     from deepvis_caffe.viewer.state.actions import parse_keys
 
     if browser and headless:
-        raise SettingsError("--browser and --headless exclude each other")
+        raise SettingsError("--browser and --headless cannot be combined; give one of them")
     keys = parse_keys(press)
     # Check what may be missing before loading the net, which takes a while.
     if headless:
@@ -110,7 +110,7 @@ def view(
         if headless:
             with progress_bar("pictures") as report:
                 written = run_headless(session, frames, out, report)
-            typer.echo(f"wrote {len(written)} pictures into {out}", err=True)
+            typer.echo(f"wrote {len(written)} pictures to {out}", err=True)
         elif browser:
             serve(session, host, port, token, say=lambda line: typer.echo(line, err=True))
         else:

@@ -27,8 +27,8 @@ def weights(
     units: Annotated[
         str | None,
         typer.Option(
-            help="Units to draw: 5 or 130,366 or 0-99, classes also by name. Default: as many as "
-            "fit into one picture."
+            help="Units to draw: 5 or 130,366 or 0-99, or class names. Default: as many as fit in "
+            "one picture."
         ),
     ] = None,
     scale: Annotated[
@@ -102,7 +102,7 @@ def weights(
         with progress_bar(f"weights of {layer}", "units") as report:
             job = Job(net, settings.results)
             folder = write_weight_pictures(job, layer, report)
-        typer.echo(f"wrote {len(found.values)} units into {folder}", err=True)
+        typer.echo(f"wrote {len(found.values)} units to {folder}", err=True)
 
 
 def _described(name: str, weights: Floats) -> Iterator[str]:

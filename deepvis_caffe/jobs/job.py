@@ -53,9 +53,9 @@ class Job:
     Raises
     ------
     ClusterError
-        Other processes are to compute, but there is no `make_net`.
+        `where` uses other processes, but there is no `make_net`.
     SettingsError
-        Ascents are to be reproducible, but the net runs on a GPU.
+        Ascents must be reproducible, but the net runs on a GPU.
     """
 
     net: Net
@@ -70,7 +70,7 @@ class Job:
         if self.reproducible:
             check_reproducible(self.net)
         if not isinstance(self.where, Serial) and self.make_net is None:
-            raise ClusterError("other processes need a net of their own: give make_net")
+            raise ClusterError("other processes need to load the net themselves: give make_net")
 
     @classmethod
     def from_settings(
@@ -87,7 +87,7 @@ class Job:
         net
             The net of these settings.
         results
-            A results folder to use instead of the settings'.
+            A results folder to use instead of that of the settings.
         """
         return cls(
             net,
@@ -109,7 +109,7 @@ class Job:
 
     @cached_property
     def folders(self) -> Folders:
-        """The folders of layers whose names alone do not tell them apart."""
+        """The folders of layers whose plain folder names collide."""
         return net_folders(self.net.model.graph)
 
     @property
@@ -167,7 +167,7 @@ class Job:
         """
         make_net: Callable[[], Net]
         if isinstance(self.where, Serial):
-            make_net = partial(_given, self.net)
+            make_net = partial(_same_net, self.net)
         else:
             assert self.make_net is not None
             make_net = partial(same_net, self.make_net, self.net.fingerprint)
@@ -193,7 +193,7 @@ def net_maker(settings: Settings, net: Net) -> Callable[[], Net]:
     """A function that loads `net` in another process, from the same files.
 
     Local processes run it on the same kind of device. Workers of a cluster choose their own by the
-    settings, so `auto` takes a GPU where there is one.
+    settings, so `auto` takes a GPU if there is one.
     """
     device = settings.device
     if not settings.scheduler and not _names_gpu(device):
@@ -213,9 +213,9 @@ def _load(settings: Settings) -> Net:
     for path in (settings.prototxt, settings.weights, settings.mean):
         if isinstance(path, Path) and not path.is_file():
             raise ModelError(
-                f"{socket.gethostname()} has no file {path}: workers read the model by the same "
-                "paths as here, so keep it on a file system that they share, or copy it to the "
-                "same place on each"
+                f"{socket.gethostname()} has no file {path}: workers read the model from the same "
+                "paths as here, so keep it on a shared file system, or copy it to the same path on "
+                "each machine"
             )
     return load_net(settings)
 
@@ -225,5 +225,5 @@ def _names_gpu(device: str) -> bool:
     return ":" in device
 
 
-def _given(net: Net) -> Net:
+def _same_net(net: Net) -> Net:
     return net

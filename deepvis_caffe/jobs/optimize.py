@@ -33,7 +33,7 @@ from deepvis_caffe.results.store import ResultStore
 NAMED = 3  # units of a sum that its label names
 
 
-# -- what is to be made --------------------------------------------------------------------------
+# -- what to make --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ class Unit:
     no_gradient
         How many seeds ended at a gradient of exactly 0.
     redirected
-        For how many seeds the unit was off behind a ReLU at first, and a redirected gradient turned
-        it on.
+        For how many seeds the unit started inactive behind a ReLU, and a redirected gradient
+        activated it.
     restarted
         How many seeds recovered only after a restart from the unit's top images.
     new
@@ -155,7 +155,7 @@ def missing_runs(
             if not store.has_run(layer.name, name, seed, own_recipe, is_final)
         ]
         if some and depends_on_seeds(layer, ascents):
-            some = list(seeds)  # a unit's images depend on each other: all are made again, or none
+            some = list(seeds)  # a unit's images depend on each other: redo all or none
         missing += [(target, seed) for seed in some]
     return missing
 
@@ -335,10 +335,10 @@ def _summary(job: Job, layer: TargetLayer, target: Target, ascents: Ascents, new
     records = [read_record(store.record(layer.name, name, seed)) or {} for seed in ascents.seeds]
     with boundary(ResultsError, f"the records of layer {layer.name!r}, unit {name}, are damaged"):
         push = records[0]["params"]["push"]
-        values = [one["best_value"] for one in records if one["best_value"] is not None]
+        values = [record["best_value"] for record in records if record["best_value"] is not None]
         value = push * max(push * value for value in values) if values else None
-        met_top = sum(one["met_top_iteration"] is not None for one in records)
-        no_gradient = sum(one["stop"] == "zero gradient" for one in records)
+        met_top = sum(record["met_top_iteration"] is not None for record in records)
+        no_gradient = sum(record["stop"] == "zero gradient" for record in records)
     return Unit(
         unit=name,
         label=_label(job.net.labels_of(layer.name), target, layer.count),
@@ -346,7 +346,7 @@ def _summary(job: Job, layer: TargetLayer, target: Target, ascents: Ascents, new
         value=value,
         met_top=met_top,
         no_gradient=no_gradient,
-        redirected=sum(_recovered(one) and "started_from" not in one for one in records),
-        restarted=sum(_recovered(one) and "started_from" in one for one in records),
+        redirected=sum(_recovered(record) and "started_from" not in record for record in records),
+        restarted=sum(_recovered(record) and "started_from" in record for record in records),
         new=new,
     )

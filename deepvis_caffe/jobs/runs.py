@@ -104,15 +104,17 @@ class Runs(AscentResults):
         """
         if self._work is None:
             raise SettingsError(
-                "only what optimize returned can be saved; these results are a part of it, or were "
-                "read from a folder"
+                "only the whole result of optimize can be saved; these results are a selection, or "
+                "were read from a folder"
             )
         net, ascents = self._work.net, self._work.ascents
         reproducible = self._work.reproducible
         job = Job(net, Path(folder), overwrite=overwrite, reproducible=reproducible)
         have = {(run.layer, run.unit, run.seed): run for run in self}
         layers = self._work.layers
-        all_missing = [missing_runs(job, *one, ascents) for one in layers]  # before any is written
+        all_missing = [  # before any is written
+            missing_runs(job, layer, targets, ascents) for layer, targets in layers
+        ]
         for (layer, targets), missing in zip(layers, all_missing, strict=True):
             own = [(layer.name, name_of(target), seed) for target, seed in missing]
             made = [have[key] for key in own if key in have]
@@ -223,7 +225,7 @@ def _kept(
 ) -> Iterator[tuple[AscentBatch, Sequence[AscentResult]]]:
     """The batches as they come; their results are also added to `found`."""
     for batch, results in batches:
-        found.update({(one.unit, one.seed): one for one in results})
+        found.update({(result.unit, result.seed): result for result in results})
         yield batch, results
 
 
@@ -244,8 +246,8 @@ def load_runs(
     layer
         The layer to read; None for all layers.
     recipe
-        The recipe to read, by the name of its folder: ``"preset3"``. None for the best that each
-        unit has: preset best, or else the one that was begun last.
+        The recipe to read, by the name of its folder: ``"preset3"``. None for the best of each
+        unit: preset best, or else the most recently begun.
 
     Returns
     -------
@@ -277,7 +279,7 @@ def _load(net: Net, run: SavedRun) -> AscentResult:
     record = read_record(path) or {}
     recipe = record.get("recipe")
     if not isinstance(recipe, dict) or recipe.get("net") != net.fingerprint:
-        raise ResultsError(f"{path} is of another net, or was made with another preprocessing")
+        raise ResultsError(f"{path} is from another net, or was made with other preprocessing")
     preprocessor = net.preprocessor
     with _damage_reported(path):
         window = tuple(record["window"]) if record["window"] else None
@@ -320,4 +322,4 @@ def _damage_reported(path: Path) -> Iterator[None]:
 
 
 def _floats(values: Sequence[float | None]) -> Any:
-    return np.array([np.nan if one is None else one for one in values], np.float32)
+    return np.array([np.nan if value is None else value for value in values], np.float32)

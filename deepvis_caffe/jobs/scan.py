@@ -91,8 +91,8 @@ def run_scan(
     batch_size
         Images per batch; `deepvis_caffe.dataset.scan.default_batch_size` by default.
     shard_size
-        Images per shard, at most what an interruption loses; by default 64 to 512. A resumed scan
-        keeps the size of its shards.
+        Images per shard, the most that an interruption can lose; by default 64 to 512. A resumed
+        scan keeps the size of its shards.
     folder
         Where the scan is kept; by default its place in the results folder.
 
@@ -209,7 +209,10 @@ def _reader_maker(
     threads = job.threads
     next_of: Mapping[int, range] = {}
     if isinstance(job.where, Serial):  # other processes get their shards in no fixed order
-        next_of = {one.stop: range(after.start, after.stop) for one, after in pairwise(missing)}
+        next_of = {
+            shard.stop: range(following.start, following.stop)
+            for shard, following in pairwise(missing)
+        }
     return partial(
         _make_reader,
         source=source,

@@ -1,8 +1,8 @@
 """Ascents that start from a unit's top images: ``(job, layer, runs) -> runs``.
 
-If a unit is off at the start and the redirected gradient does not turn it on, its ascent starts
-again from a dataset image that activates it, if the results folder has the unit's top images. The
-seed alone decides which of them.
+If a unit starts inactive and the redirected gradient does not activate it, its ascent starts again
+from a dataset image that activates it, if the results folder has the unit's top images. Which
+one depends only on the seed.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def restarted(
         if starts:
             again.append((batch, starts))
             pairs = zip(batch.runs, results, strict=True)
-            results = [result for one, result in pairs if one not in starts]
+            results = [result for key, result in pairs if key not in starts]
         yield batch, results
     for batch, starts in again:
         most = len(batch.runs)
@@ -75,7 +75,7 @@ def restarted(
 
 
 class Found(NamedTuple):
-    """A top image, and the layer to whose map its position refers."""
+    """A top image, and the layer on whose map it has its position."""
 
     image: TopImage
     layer: str
@@ -92,7 +92,10 @@ def top_images(job: Job, layer: TargetLayer, target: Target) -> tuple[Found, ...
         return ()
     same = same_units(job.net.model, layer.name)
     others = [
-        (name, one.units[target]) for one in same if target in one.units for name in one.names
+        (name, match.units[target])
+        for match in same
+        if target in match.units
+        for name in match.names
     ]
     for name, unit in ((layer.name, target), *others):
         montage = TopImageStore(job.results, job.folders).montage(TOP_IMAGES, name, unit)
@@ -103,9 +106,9 @@ def top_images(job: Job, layer: TargetLayer, target: Target) -> tuple[Found, ...
         if not isinstance(recipe, Mapping) or recipe.get("net") != job.net.fingerprint:
             continue
         return tuple(
-            Found(one, name)
-            for one in record.images
-            if one.value > 0 and one.file is not None and one.file.is_file()
+            Found(image, name)
+            for image in record.images
+            if image.value > 0 and image.file is not None and image.file.is_file()
         )
     return ()
 

@@ -45,7 +45,9 @@ from deepvis_caffe.results.scan_folder import layer_recipe
 from deepvis_caffe.results.top_store import TopImageStore
 
 SMALLEST_CELL, LARGEST_CROP = 128, 512  # pixels
-LESS = "ask for fewer units (--units, --pictures), modes (--modes) or no single crops"
+HOW_TO_SAVE_SPACE = (
+    "ask for fewer units (--units, --pictures) or modes (--modes), or leave out --crops"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +112,7 @@ def make_top_pictures(
     modes
         Backward modes to show beside the crops.
     with_crops
-        Whether each crop and saliency map is also written to a file of its own. That takes about
+        Whether each crop and saliency map is also written to a separate file. That takes about
         ten times the disk space.
     capacity
         Bytes of decoded images that each process caches; `default_cache_size` by default.
@@ -152,13 +154,13 @@ def make_top_pictures(
         ThreadPoolExecutor(threads, thread_name_prefix="write") as pool,
         closing(job.run(_examples, tasks, make_state)) as ready,
     ):
-        for count, (one, size) in enumerate(ordered_map(write, ready, pool, threads), 1):
-            number, (_, seconds) = one
+        for count, (computed, size) in enumerate(ordered_map(write, ready, pool, threads), 1):
+            number, (_, seconds) = computed
             if count <= sampled:
                 sample.add(tasks[number][0], size, seconds)
             if count == sampled < len(tasks):
                 ahead = sample.forecast(job.results)
-                check_free_space(job.results, ahead.size, LESS)
+                check_free_space(job.results, ahead.size, HOW_TO_SAVE_SPACE)
                 if announce is not None:
                     announce(ahead)
             meter.finish(number)
@@ -196,13 +198,13 @@ class _Writer:
 
     def has(self, unit: int) -> bool:
         """Whether all pictures of a unit exist; raises if one must not be replaced."""
-        overwrite, there = self._job.overwrite, True
+        overwrite, complete = self._job.overwrite, True
         for tree in self._trees:  # no early return: check them all
             path = self._store.montage(tree, self._layer, unit)
-            there &= self._store.finished(
+            complete &= self._store.finished(
                 path, self._layer, self._recipe, overwrite, self._with_crops
             )
-        return there
+        return complete
 
     def write(self, unit: int, examples: Sequence[Example]) -> list[Path]:
         """Write a unit's pictures in each tree, and return all files."""

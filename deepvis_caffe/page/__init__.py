@@ -1,1 +1,1 @@
-"""The static gallery page over a results folder."""
+"""The static gallery page of a results folder."""

@@ -1,9 +1,10 @@
 """The data of a page, in JSON's types: ``Results -> index, parts``.
 
 The index is embedded in the page. It holds what the lists and the search need: about ten bytes per
-unit, and its label. Details of how the pictures were made are in parts, one file for `UNITS_A_PART`
-units each, which the page loads when it shows one of these units. A part is a script that calls
-`deepvisPart`, because a page opened from disk may load scripts but not read files.
+unit, and its label. Details of how the pictures were made are in parts, one file for
+`UNITS_PER_PART` units each, which the page loads when it shows one of these units. A part is a
+script that calls `deepvisPart`, because a page opened from disk may load scripts but not read
+files.
 
 A layer's correlation matrix is a part, too. The page draws it from the values, so that it can show
 the r of the pair under the mouse; it could not read the pixels of a picture on disk. Half of the
@@ -32,7 +33,7 @@ from deepvis_caffe.results.records import TopImage
 
 Json = dict[str, Any]
 
-UNITS_A_PART = 128
+UNITS_PER_PART = 128
 HEIGHT = 999  # a history's points are integers from 0, its lowest value, to this
 LONGEST_LABEL = 300  # characters
 
@@ -61,15 +62,15 @@ def index_json(
     return {
         "base": base,
         "bits": BITS,
-        "unitsAPart": UNITS_A_PART,
+        "unitsPerPart": UNITS_PER_PART,
         "height": HEIGHT,
         "layers": [
             {**_layer_json(layer, addresses), "correlation": matrices.get(number)}
             for number, (layer, addresses) in enumerate(layers)
         ],
         "stages": [
-            {"extent": list(one.extent), "layers": list(one.layers), "reads": list(one.reads)}
-            for one in results.stages
+            {"extent": list(stage.extent), "layers": list(stage.layers), "reads": list(stage.reads)}
+            for stage in results.stages
         ],
         "skipped": list(results.skipped),
     }
@@ -83,11 +84,13 @@ def part_texts(layer: LayerResults, number: int) -> Iterator[str]:
     number
         The layer's position in the index.
     """
-    if not any(_has_runs(one) or one.top or one.statistics or one.drivers for one in layer.units):
+    if not any(
+        _has_runs(unit) or unit.top or unit.statistics or unit.drivers for unit in layer.units
+    ):
         return
-    for place, first in enumerate(range(0, len(layer.units), UNITS_A_PART)):
+    for place, first in enumerate(range(0, len(layer.units), UNITS_PER_PART)):
         recipes = [recipe.name for recipe in layer.recipes]
-        content = dumps(_part_json(layer.units[first : first + UNITS_A_PART], recipes))
+        content = dumps(_part_json(layer.units[first : first + UNITS_PER_PART], recipes))
         yield f'deepvisPart("{number}.{place}", {content});\n'
 
 
@@ -107,8 +110,8 @@ def _layer_json(layer: LayerResults, parts: Sequence[str]) -> Json:
         "folder": layer.folder,
         "count": layer.count,
         "recipes": [
-            {"name": one.name, "within": one.within, "whole": one.whole_layer}
-            for one in layer.recipes
+            {"name": recipe.name, "within": recipe.within, "whole": recipe.whole_layer}
+            for recipe in layer.recipes
         ],
         "units": [unit.unit for unit in layer.units],
         "labels": labels if any(labels) else None,
@@ -151,8 +154,8 @@ def _kinds(unit: UnitResults, recipes: Sequence[str]) -> set[str]:
 
 
 def _bits(kinds: Iterable[str]) -> int:
-    there = set(kinds)
-    return sum(bit for kind, bit in BITS.items() if kind in there)
+    present = set(kinds)
+    return sum(bit for kind, bit in BITS.items() if kind in present)
 
 
 def _part_json(units: Sequence[UnitResults], recipes: Sequence[str]) -> Json:
@@ -191,8 +194,12 @@ def _part_json(units: Sequence[UnitResults], recipes: Sequence[str]) -> Json:
 def top_json(images: Sequence[TopImage]) -> list[list[str | float | None]]:
     """[name, activation, class] of each top image, strongest first."""
     return [
-        [one.name[:LONGEST_LABEL], _rounded(one.value), (one.class_name or "")[:LONGEST_LABEL]]
-        for one in images
+        [
+            image.name[:LONGEST_LABEL],
+            _rounded(image.value),
+            (image.class_name or "")[:LONGEST_LABEL],
+        ]
+        for image in images
     ]
 
 
@@ -222,7 +229,7 @@ def drivers_json(known: WeightDrivers | None) -> Json | None:
         return None
 
     def listed(some: Sequence[WeightDriver]) -> list[list[str | int | float | None]]:
-        return [[one.layer, one.unit, _rounded(one.contribution)] for one in some]
+        return [[driver.layer, driver.unit, _rounded(driver.contribution)] for driver in some]
 
     return {
         "means": known.has_means,

@@ -1,4 +1,4 @@
-"""The page over a results folder: ``Results -> index.html and the parts beside it``.
+"""The page of a results folder: ``Results -> index.html and the parts beside it``.
 
 One file holds the page with its styles, script and index. The folder `<name>_files` beside it holds
 the parts, which say how the pictures were made and are named by a hash of their content. New parts
@@ -54,7 +54,7 @@ STYLES = (
     "narrow.css",
 )
 # Names of results folders that every model has: ours, and that of the Deep Visualization Toolbox.
-TELL_NOTHING = ("results", "unit_jpg_vis")
+GENERIC_NAMES = ("results", "unit_jpg_vis")
 GENERATOR = b'<meta name="generator" content="deepvis gallery'
 PART = re.compile(r"[0-9a-f]{20}\.js")
 ENDINGS = (".html", ".htm")
@@ -79,7 +79,7 @@ def write_page(results: Results, out: str | os.PathLike[str] | None = None) -> P
         The file cannot be written, or another program made it. It is left as it was.
     """
     page = gallery_page(results.folder) if out is None else Path(out)
-    _check_place(page)
+    _check_writable(page)
     try:
         with _new_files(page.with_name(f"{page.stem}_files")) as new:
             parts = [
@@ -131,10 +131,10 @@ def page_html(
 
 
 def _name(results: Results) -> str:
-    """What these are results of: the nets of the records, the net that is known, or the folder."""
+    """What to call the results: the nets named in records, or the known net, or the folder."""
     models = sorted({layer.model for layer in results.layers if layer.model})
     folder = results.folder.resolve()
-    if folder.name in TELL_NOTHING and folder.parent.name:
+    if folder.name in GENERIC_NAMES and folder.parent.name:
         folder = folder.parent
     return ", ".join(models) or results.net or folder.name
 
@@ -155,7 +155,7 @@ def _address(folder: Path, seen_from: Path) -> str:
     return "" if relative == "." else f"{quote(relative)}/"
 
 
-def _check_place(page: Path) -> None:
+def _check_writable(page: Path) -> None:
     if page.suffix.lower() not in ENDINGS:
         raise ResultsError(f"cannot write {page}: a page's name must end in {', '.join(ENDINGS)}")
     try:
@@ -198,7 +198,7 @@ class _NewFiles:
         return f"{quote(self._folder.name)}/{name}"
 
     def keep(self) -> None:
-        """Note that the page has been written: `tidy` then deletes the old parts, not the new."""
+        """Tell `tidy` that the page has been written, so it deletes the old parts, not the new."""
         self._kept = True
 
     def tidy(self) -> None:

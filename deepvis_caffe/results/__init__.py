@@ -7,7 +7,7 @@ The page's scripts build the same URLs in the browser: ``page/templates/pictures
 `records`
     The JSON record beside each picture, validated when it is read.
 `recipes`
-    Which folder of a layer holds the images of which recipe, and which of them is shown.
+    The folders of a layer, one for each recipe, and which recipe is shown.
 `store`, `top_store`, `scan_folder`
     Write optimized images, top images and scans, and know which of them are finished.
 `index`

@@ -59,13 +59,13 @@ def with_net(
 
     Layers that the net does not have come last. Results of another net are unchanged.
 
-    A unit of a concatenation without pictures of its own gets those of the equivalent unit; see
+    A unit of a concatenation that has no pictures gets those of the equivalent unit; see
     `deepvis_caffe.model.same_units`.
 
     Parameters
     ----------
     pictures_from
-        More layers whose units get the pictures of another layer's units, in the same order.
+        More layers, each with the layer whose units' pictures its units get, in the same order.
     """
     graph = model.graph
     results = _with_same_units(results, model, pictures_from or {})
@@ -88,41 +88,41 @@ def with_net(
 
 
 def _with_same_units(results: Results, model: Model, pictures_from: Mapping[str, str]) -> Results:
-    of_net = [one for one in results.layers if one.model in (None, model.graph.name)]
-    by_folder = {one.folder: one for one in of_net}
-    layers = {one.folder: one for one in results.layers}
+    of_net = [layer for layer in results.layers if layer.model in (None, model.graph.name)]
+    by_folder = {layer.folder: layer for layer in of_net}
+    layers = {layer.folder: layer for layer in results.layers}
     added: dict[str, LayerResults] = {}  # by folder: layers with units of others added
-    joins = [one.tops[0].blob for one in model.graph if one.type == "Concat"]
-    blobs = dict.fromkeys([*joins, *(one for one in pictures_from if one in model.graph.blobs)])
+    joins = [layer.tops[0].blob for layer in model.graph if layer.type == "Concat"]
+    blobs = dict.fromkeys([*joins, *(blob for blob in pictures_from if blob in model.graph.blobs)])
     for blob in blobs:
         writer = model.graph.producer[Value(blob)].name
         folders = [layout.plain_name(name) for name in (writer, blob)]
-        own = next((by_folder[one] for one in folders if one in by_folder), None)
-        if own is None and any(one in layers or one in added for one in folders):
+        own = next((by_folder[folder] for folder in folders if folder in by_folder), None)
+        if own is None and any(folder in layers or folder in added for folder in folders):
             continue  # of another net
         shape = model.shapes.get(model.graph.blobs[blob], ())
         own = own or LayerResults(writer, folders[0], (*shape, 1, 1)[1], (), None, ())
-        units = {one.unit: one for one in own.units}
-        recipes = {one.name: one for one in own.recipes}
+        units = {unit.unit: unit for unit in own.units}
+        recipes = {recipe.name: recipe for recipe in own.recipes}
         for same in same_units(model, blob, pictures_from):
             named = (by_folder.get(layout.plain_name(name)) for name in same.names)
             for other in filter(None, named):
-                within = {one.name: one.within for one in other.recipes}
-                there = {one.unit: one for one in other.units}
+                within = {recipe.name: recipe.within for recipe in other.recipes}
+                there = {unit.unit: unit for unit in other.units}
                 for unit, number in same.units.items():
                     if unit in units or number not in there:
                         continue
                     shown_as = ShownAs(other.name, other.folder, number, within)
                     units[unit] = replace(there[number], unit=unit, shown_as=shown_as)
-                    recipes = {one.name: one for one in other.recipes} | recipes
-        if units.keys() == {one.unit for one in own.units}:
+                    recipes = {recipe.name: recipe for recipe in other.recipes} | recipes
+        if units.keys() == {unit.unit for unit in own.units}:
             continue
         added[own.folder] = replace(
             own,
             units=tuple(units[unit] for unit in sorted(units)),
             recipes=tuple(
-                one if one in own.recipes else replace(one, whole_layer=False)
-                for one in recipes.values()
+                recipe if recipe in own.recipes else replace(recipe, whole_layer=False)
+                for recipe in recipes.values()
             ),
         )
     return replace(results, layers=tuple((layers | added).values())) if added else results
@@ -138,7 +138,7 @@ def _shown_stages(model: Model, names: Mapping[float, list[str]]) -> Iterator[St
             for layer in stage.layers
             for name in names.get(layer.index, [layer.name] * makes_or_sums_units(model, layer))
         ]
-        reads = {place for one in stage.reads for place in places.get(one, ())}
+        reads = {place for read in stage.reads for place in places.get(read, ())}
         places[number] = {shown} if listed else reads
         if listed:
             yield StageResults(stage.extent, tuple(listed), tuple(sorted(reads)))
@@ -163,15 +163,15 @@ def with_drivers(results: Results, model: Model) -> Results:
             means = read_scan(path)[0].means
         except ResultsError:  # `with_statistics` reports it
             means = {}
-    layers = (_driven(layer, model, means) for layer in results.layers)
+    layers = (_with_unit_drivers(layer, model, means) for layer in results.layers)
     return replace(results, layers=tuple(layers))
 
 
-def _driven(layer: LayerResults, model: Model, means: Means) -> LayerResults:
+def _with_unit_drivers(layer: LayerResults, model: Model, means: Means) -> LayerResults:
     if layer.model not in (None, model.graph.name):
         return layer
     units = tuple(
-        replace(one, drivers=_drivers_of(layer, one, model, means)) for one in layer.units
+        replace(unit, drivers=_drivers_of(layer, unit, model, means)) for unit in layer.units
     )
     return replace(layer, units=units)
 

@@ -118,8 +118,8 @@ class UnitResults:
     pictures
         Which of ``"max_im"``, ``"max_deconv"``, ``"weights"`` and so on exist.
     top
-        Its top images according to their record, strongest first; empty unless each also has a file
-        of its own.
+        Its top images according to their record, strongest first; empty unless each also has a
+        separate file.
     statistics
         Statistics of its activations, if a scan has them; see `additions.with_statistics`.
     drivers
@@ -260,7 +260,7 @@ def read_results(
         raise ResultsError(f"cannot read results from {folder}: {what}")
     skipped: list[str] = []
     listed = [
-        (tree, path, [(one, _names(one.path, skipped, folders=False)) for one in folders])
+        (tree, path, [(source, _names(source.path, skipped, folders=False)) for source in folders])
         for tree in TREES
         for path in _subfolders(folder / tree, skipped)
         for folders in [_recipe_folders(path, skipped) if tree == OPTIMIZED else [_only(path)]]
@@ -269,10 +269,10 @@ def read_results(
     layers: dict[str, _Layer] = {}  # by folder
     for tree, path, folders in listed:
         found = _Layer(path.name)
-        for one, files in folders:
-            recipe = Recipe(one.name, one.within)
+        for source, files in folders:
+            recipe = Recipe(source.name, source.within)
             for file in files:
-                _take(found, one.path / file, tree, recipe, skipped)
+                _take(found, source.path / file, tree, recipe, skipped)
                 done += 1
                 if progress is not None and done % 64 == 0:
                     progress(done, total)
@@ -280,11 +280,13 @@ def read_results(
             _merge(layers, found, path, skipped)
     if progress is not None:
         progress(total, total)
-    _leave_out_older(layers, skipped)
+    _drop_superseded(layers, skipped)
     ordered = sorted(layers.values(), key=lambda layer: _natural(layer.true_name))
-    frozen = tuple(one for one in (layer.frozen(skipped) for layer in ordered) if one.units)
+    frozen = tuple(
+        layer for layer in (gathered.frozen(skipped) for gathered in ordered) if layer.units
+    )
     if not frozen:
-        raise ResultsError(_nothing_in(folder, skipped))
+        raise ResultsError(_no_results_message(folder, skipped))
     return Results(folder, frozen, tuple(skipped))
 
 
@@ -317,7 +319,11 @@ class _Unit:
         return self.optimized.setdefault(recipe.name, _Optimized())
 
     def frozen(self, unit: int) -> UnitResults:
-        made = (one.frozen(name) for name, one in self.optimized.items() if one.runs or one.montage)
+        made = (
+            images.frozen(name)
+            for name, images in self.optimized.items()
+            if images.runs or images.montage
+        )
         top = self.top if self.crops.issuperset(range(len(self.top))) else ()
         return UnitResults(unit, self.label, tuple(made), frozenset(self.pictures), top)
 
@@ -341,10 +347,10 @@ class _Layer:
     def add_names(self, record: UnitRecord, unit: int, path: Path) -> None:
         """Take names from a record at `path`, which must belong to this folder and unit."""
         if record.unit != unit:
-            raise ResultsError(f"{path}: it is about unit {record.unit}")
+            raise ResultsError(f"{path}: it belongs to unit {record.unit}")
         own_folders = (plain_name(record.layer), name_apart(record.layer))
         if self.folder not in own_folders or self.name not in (None, record.layer):
-            raise ResultsError(f"{path}: it is about layer {record.layer!r}")
+            raise ResultsError(f"{path}: it belongs to layer {record.layer!r}")
         self.name = record.layer
         self.model = self.model or record.model.name
         own = self.unit(unit)
@@ -355,13 +361,13 @@ class _Layer:
             for made in unit.optimized.values():
                 for seed in made.records.keys() - made.runs.keys():
                     skipped.append(
-                        f"{self.true_name} unit {number}, seed {seed}: its pictures are gone"
+                        f"{self.true_name} unit {number}, seed {seed}: its pictures are missing"
                     )
         frozen = [unit.frozen(number) for number, unit in sorted(self.units.items())]
         units = tuple(unit for unit in frozen if unit.pictures or unit.optimized)
         used = {made.recipe for unit in units for made in unit.optimized}
         recipes = tuple(
-            one for name, one in self.recipes.items() if one.whole_layer or name in used
+            recipe for name, recipe in self.recipes.items() if recipe.whole_layer or name in used
         )
         return LayerResults(self.true_name, self.folder, self.count, recipes, self.model, units)
 
@@ -369,9 +375,9 @@ class _Layer:
 def _recipe_folders(own: Path, skipped: list[str]) -> list[RecipeFolder]:
     """A layer's folders, one for each recipe name: the first if two share a name."""
     by_name: dict[str, RecipeFolder] = {}
-    for one in recipe_folders(own):
-        if _has_text(one.name, own, skipped):
-            by_name.setdefault(one.name, one)
+    for folder in recipe_folders(own):
+        if _has_text(folder.name, own, skipped):
+            by_name.setdefault(folder.name, folder)
     return list(by_name.values())
 
 
@@ -418,7 +424,7 @@ def _take_run_record(layer: _Layer, path: Path, unit: int, seed: int, recipe: Re
     record = read_run_record(path)
     layer.add_names(record, unit, path)
     if record.seed != seed:
-        raise ResultsError(f"{path}: it is about seed {record.seed}")
+        raise ResultsError(f"{path}: it belongs to seed {record.seed}")
     length = len(record.activations)
     every = max(1, math.ceil(length / MOST_POINTS))
     shorter = record.model_copy(
@@ -433,7 +439,7 @@ def _merge(layers: dict[str, _Layer], found: _Layer, path: Path, skipped: list[s
     if same is found:
         return
     if None not in (same.name, found.name) and same.name != found.name:
-        skipped.append(f"{path}: it is of layer {found.name!r}, and others are of {same.name!r}")
+        skipped.append(f"{path}: it belongs to layer {found.name!r}, others to {same.name!r}")
         return
     same.name, same.model = same.name or found.name, same.model or found.model
     for number, unit in found.units.items():
@@ -443,9 +449,9 @@ def _merge(layers: dict[str, _Layer], found: _Layer, path: Path, skipped: list[s
         own.top, own.crops = own.top or unit.top, own.crops | unit.crops
 
 
-def _leave_out_older(layers: dict[str, _Layer], skipped: list[str]) -> None:
+def _drop_superseded(layers: dict[str, _Layer], skipped: list[str]) -> None:
     """Drop a layer's older results in a folder that now belongs to another layer."""
-    for layer in [one for one in layers.values() if one.name is not None]:
+    for layer in [named for named in layers.values() if named.name is not None]:
         plain, apart = plain_name(layer.true_name), name_apart(layer.true_name)
         older = layers.get(plain)
         if layer.folder == apart != plain and older is not None and older.name == layer.name:
@@ -482,7 +488,7 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(p), p) if p.isdigit() and p.isascii() else (1, 0, p) for p in parts]
 
 
-def _nothing_in(folder: Path, skipped: list[str]) -> str:
+def _no_results_message(folder: Path, skipped: list[str]) -> str:
     text = (
         f"{folder} holds no results: expected pictures like {OPTIMIZED}/<layer>/"
         f"<layer>_{layout.Montage(0)}, as `deepvis optimize` and the Deep Visualization Toolbox "

@@ -135,9 +135,9 @@ class LayerFolder:
     names
         The layer's names; earlier ones take precedence.
     folders
-        Folders of layers whose names alone do not tell them apart, from `layout.net_folders`.
+        Folders of layers whose plain folder names collide, from `layout.net_folders`.
     same
-        Equivalent units of other layers, whose pictures units without their own get.
+        Equivalent units of other layers; units without pictures get theirs.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class LayerFolder:
         same: Sequence[SameUnits] = (),
     ) -> None:
         self.names = tuple(names)
-        self._others = [(LayerFolder(folder, one.names, folders), one) for one in same]
+        self._others = [(LayerFolder(folder, units.names, folders), units) for units in same]
         self._read: tuple[LayerFiles, ...] = ()  # what was merged last, and the result
         self._together = LayerFiles()
         places = [
@@ -189,7 +189,7 @@ class LayerFolder:
             for unit, number in same.units.items():
                 if unit not in units and (there := files.units.get(number)):
                     units[unit] = replace(there, shown_as=SameUnit(folder.names, number))
-        recipes = dict.fromkeys(name for one in (own, *others) for name in one.recipes)
+        recipes = dict.fromkeys(name for files in (own, *others) for name in files.recipes)
         return replace(own, units=dict(sorted(units.items())), recipes=tuple(recipes))
 
     def _own(self, recipe: str) -> LayerFiles:
@@ -199,7 +199,7 @@ class LayerFolder:
             self._files, self._within = _list(self._places, recipe)
             self._listed += 1
             stamp = self._now(recipe)
-            times = (one[0] for one in stamp if isinstance(one, tuple))
+            times = (part[0] for part in stamp if isinstance(part, tuple))
             newest = max(times, default=0) / 1e9
             self._stamp = stamp if before - newest > RACY else None
         return self._files
@@ -238,14 +238,14 @@ def read_run(pictures: Mapping[str, Path], names: Sequence[str]) -> Picture:
     ImageError
         It cannot be read.
     ResultsError
-        It belongs to another layer whose name gives the same folder.
+        It belongs to another layer with the same folder name.
     """
     path = pictures.get(BEST_X)
     plain = path is None
     path = path or pictures[BEST_XPM]
     record = _record(run_record_of(path))
     if record is not None and record.layer not in names:
-        raise ResultsError(f"{path} is of layer {record.layer!r}, not {names[0]!r}")
+        raise ResultsError(f"{path} belongs to layer {record.layer!r}, not {names[0]!r}")
     picture = read_image(path)
     if plain:  # zero is not mid-gray in it
         return picture
@@ -274,7 +274,7 @@ def read_sprite(path: Path, names: Sequence[str], units: int, most: int) -> dict
     """
     record = read_record(record_of(path)) or {}
     if record.get("layer", names[0]) not in names:
-        raise ResultsError(f"{path} is of layer {record['layer']!r}, not {names[0]!r}")
+        raise ResultsError(f"{path} belongs to layer {record['layer']!r}, not {names[0]!r}")
     count = record.get("count")
     count = count if type(count) is int and count > 0 else units
     listed = record.get("units")
@@ -284,8 +284,8 @@ def read_sprite(path: Path, names: Sequence[str], units: int, most: int) -> dict
     height, width = picture.shape[0] // side, picture.shape[1] // side
     if (height * side, width * side) != picture.shape[:2] or not height * width:
         raise ImageError(
-            f"{path} of {picture.shape[0]} x {picture.shape[1]} pixels is not a square of {side} x "
-            f"{side} cells, as for a layer of {count} units"
+            f"{path} has {picture.shape[0]} x {picture.shape[1]} pixels, expected a square of "
+            f"{side} x {side} cells for a layer of {count} units"
         )
     cells = {}
     for unit in known:
@@ -308,32 +308,38 @@ def _list(places: Sequence[tuple[str, Path]], wanted: str = "") -> tuple[LayerFi
     folders: list[tuple[Path, RecipeFolder]] = []
     for tree, own in places:
         if tree == OPTIMIZED:
-            folders += [(own, one) for one in recipe_folders(own)]
+            folders += [(own, recipe_folder) for recipe_folder in recipe_folders(own)]
             continue
         for file in _names(own):
             match layout.parse_file(tree, own.name, file):
                 case layout.TopMontage(unit, "jpg"):
                     single.setdefault(unit, {}).setdefault(tree, own / file)
-    first_the_wanted = lambda one: (one[1].name != wanted, rank(one[1]))  # noqa: E731
-    for own, one in sorted(folders, key=first_the_wanted):  # two of one name stay in their order
-        _take(made.setdefault(one.name, _Made()), own.name, one.path)
+    wanted_first = lambda item: (item[1].name != wanted, rank(item[1]))  # noqa: E731
+    # The sort is stable, so folders of the same name keep their order.
+    for own, recipe_folder in sorted(folders, key=wanted_first):
+        _take(made.setdefault(recipe_folder.name, _Made()), own.name, recipe_folder.path)
     units: dict[int, UnitFiles] = {}
-    for number in sorted({*single, *(unit for one in made.values() for unit in one.units)}):
-        name = next((name for name, one in made.items() if number in one.units), "")
+    for number in sorted({*single, *(unit for images in made.values() for unit in images.units)}):
+        name = next((name for name, images in made.items() if number in images.units), "")
         shown = made[name] if name else _Made()
         own_single = dict(single.get(number, {}))
         if number in shown.montages:
             own_single = {MONTAGE: shown.montages[number], **own_single}
         runs = dict(sorted(shown.runs.get(number, {}).items()))
         units[number] = UnitFiles(runs, own_single, name)
-    sprite_recipe = next((name for name, one in made.items() if one.sprite), "")
+    sprite_recipe = next((name for name, images in made.items() if images.sprite), "")
     sprite = made[sprite_recipe].sprite if sprite_recipe else None
     recipes = sorted(
-        (one for _, one in folders if made[one.name].units or made[one.name].sprite), key=rank
+        (
+            recipe_folder
+            for _, recipe_folder in folders
+            if made[recipe_folder.name].units or made[recipe_folder.name].sprite
+        ),
+        key=rank,
     )
-    names = tuple(dict.fromkeys(one.name for one in recipes))
+    names = tuple(dict.fromkeys(recipe_folder.name for recipe_folder in recipes))
     return LayerFiles(units, sprite, sprite_recipe, names), [
-        one.path for _, one in folders if one.within
+        recipe_folder.path for _, recipe_folder in folders if recipe_folder.within
     ]
 
 
@@ -361,9 +367,9 @@ def _take(made: _Made, layer: str, folder: Path) -> None:
                 made.montages.setdefault(int(unit), path)
             case layout.RunPicture(unit, seed, kind, ending):
                 kinds = made.runs.setdefault(int(unit), {}).setdefault(seed, {})
-                there = kinds.get(kind)
+                existing = kinds.get(kind)
                 # Ours takes precedence over DVT's in the same folder.
-                if there is None or (ending == "png" and there.parent == folder):
+                if existing is None or (ending == "png" and existing.parent == folder):
                     kinds[kind] = path
 
 

@@ -24,8 +24,8 @@ The layout is that of the Deep Visualization Toolbox (DVT), with a JSON record b
 
 DVT writes a run's images as JPEG, has no records, and has none of ``max_gradient``, ``max_guided``
 and ``weights``. `deepvis_caffe.results.recipes` says which recipe uses the layer's own folder.
-``<layer>`` is `folder_name`; `net_folders` tells apart two layers of a net whose folders would have
-the same name. The gallery page builds the same URLs in the browser, in
+``<layer>`` is `folder_name`; where two layers of a net would share one, `net_folders` gives them
+different folders. The gallery page builds the same URLs in the browser, in
 ``page/templates/pictures.js``.
 
 A file's name is a small tuple: ``str(name)`` formats it without its layer, and ``parse`` of its
@@ -95,7 +95,7 @@ def _with_digest(name: str, layer: str) -> str:
 
 
 def net_folders(graph: Graph) -> Folders:
-    """The folders of a net's layers that `plain_name` alone does not tell apart.
+    """The folders of a net's layers whose `plain_name` collides with another's.
 
     If several layers share a plain name, only the one with exactly that name keeps it. Names of the
     same value share a folder: a layer ``"a/b"`` and its blob ``"a_b"``.
@@ -104,7 +104,7 @@ def net_folders(graph: Graph) -> Folders:
 
 
 def folders_apart(names: Mapping[str, Hashable]) -> Folders:
-    """The folders of names that `plain_name` alone does not tell apart.
+    """The folders of names whose `plain_name` collides with another's.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Which folder of a layer holds the images of which recipe: ``(layer's folder, recipe) -> folder``.
+"""The folders of a layer, one for each recipe: ``(layer's folder, recipe) -> folder``.
 
 The layer's own folder has the images of the first recipe used there, where earlier versions and the
 Deep Visualization Toolbox (DVT) keep theirs. Every other recipe has a folder within it::
@@ -14,7 +14,7 @@ and ``best-9f2c01`` is the nearest of these with parameters changed by hand.
 A folder is found by its recipe, not by its name. The net is not part of that: results of another
 net in the same place are a conflict, which `ResultStore.claim` detects.
 
-Readers show the best recipe that a unit has: `best`, or else the one that was begun last.
+Readers show the best recipe that a unit has: `best`, or else the most recently begun.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from deepvis_caffe.results.records import Record, as_json, read_record
 BEST = "best"
 TOOLBOX = "toolbox"  # the name of pictures without records, such as DVT's
 CHANGED = "changed"  # the name of parameters that are not near any preset
-NO_PART = ("net", "picture_channels", "objective")  # fields that do not identify a recipe
+NOT_IDENTIFYING = ("net", "picture_channels", "objective")  # fields without effect on identity
 NEAR = 3  # how many parameters may differ from a preset's
 
 
@@ -63,8 +63,8 @@ class RecipeFolder(NamedTuple):
 
 
 def identity(recipe: Mapping[str, Any]) -> Record:
-    """What tells recipes apart: all but the net, its input, and the objective (in file names)."""
-    known: Record = as_json({k: v for k, v in recipe.items() if k not in NO_PART})
+    """What distinguishes recipes: all but the net, its input, and the objective (in file names)."""
+    known: Record = as_json({k: v for k, v in recipe.items() if k not in NOT_IDENTIFYING})
     if "objective" in recipe:
         known["position"] = "center"  # the objective has its own positions
     return known
@@ -81,7 +81,7 @@ def recipe_name(recipe: Mapping[str, Any]) -> str:
             if own == params:
                 return name
     differing = {
-        name: sum(own.get(one) != params.get(one) for one in {*own, *params})
+        name: sum(own.get(key) != params.get(key) for key in {*own, *params})
         for name, own in _presets().items()
     }
     nearest = min(differing, key=differing.__getitem__)
@@ -105,14 +105,14 @@ def folder_within(own: Path, recipe: Mapping[str, Any]) -> str:
     marked = _marked(own)
     if marked is not None:
         return "" if identity(recipe) in marked else recipe_name(recipe)
-    there = list(_recipes_in(own))
-    if identity(recipe) in there or not (there or _has_others_pictures(own)):
+    recorded = list(_recipes_in(own))
+    if identity(recipe) in recorded or not (recorded or _has_foreign_pictures(own)):
         return ""
     return recipe_name(recipe)
 
 
 def take_folder(own: Path, recipe: Mapping[str, Any]) -> str:
-    """Like `folder_within`, and claim that folder for this recipe, safely among processes.
+    """Like `folder_within`, and claim that folder for this recipe, safely between processes.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def take_folder(own: Path, recipe: Mapping[str, Any]) -> str:
         It cannot be written, or the folder of that name holds another recipe.
     """
     known = identity(recipe)
-    while True:  # again if another process came first
+    while True:  # repeated if another process came first
         within = folder_within(own, recipe)
         marked = _marked(own / within)
         if marked is not None and known in marked:
@@ -131,7 +131,7 @@ def take_folder(own: Path, recipe: Mapping[str, Any]) -> str:
             )
         if marked is None:
             others = () if within else _recipes_in(own)
-            recipes = [known, *(one for one in others if one != known)]
+            recipes = [known, *(other for other in others if other != known)]
             if _mark(own / within, recipes):
                 return within
 
@@ -178,8 +178,8 @@ def _presets() -> dict[str, Record]:
 def _marked(folder: Path) -> list[Record] | None:
     """The recipes that a folder is marked with; None if it is not marked."""
     listed = (read_record(folder / RECIPE) or {}).get("recipes")
-    known = [_identity(one) for one in listed] if isinstance(listed, list) else []
-    return [one for one in known if one is not None] or None
+    known = [_identity(recipe) for recipe in listed] if isinstance(listed, list) else []
+    return [recipe for recipe in known if recipe is not None] or None
 
 
 def _identity(recipe: Any) -> Record | None:
@@ -224,8 +224,8 @@ def _recipes_in(own: Path) -> Iterator[Record]:
             return
 
 
-def _has_others_pictures(own: Path) -> bool:
-    """Whether there are another program's pictures; ours have records, or are unfinished PNGs."""
+def _has_foreign_pictures(own: Path) -> bool:
+    """Whether another program made pictures; ours have records, or are unfinished PNGs."""
     names = set(_names(own))
     return any(n.endswith(".jpg") and record_of(Path(n)).name not in names for n in names)
 

@@ -110,7 +110,7 @@ def check_picture_owner(picture: Path, layer: str) -> None:
     """
     if exists(picture) and not exists(record_of(picture)):
         raise ResultsError(
-            f"{picture} has no record of ours, so it was made by another program; "
+            f"{picture} has no deepvis_caffe record, so it was made by another program; "
             "choose another results folder (--results), or move it away"
         )
     check_record_layer(record_of(picture), layer)
@@ -197,7 +197,7 @@ class RunRecord(UnitRecord):
         return -1 if self.params.get("push") == -1 else 1
 
     def facts(self) -> Facts:
-        """How the run was made, as names and values: what many runs have in common."""
+        """How the run was made, as names and values, which many runs share."""
         params = {**self.params, "push": "up" if self.push > 0 else "down"}
         shown = [
             ("preset", preset_of(self.params)),
@@ -250,7 +250,9 @@ def best_of(values: Sequence[Number], every: int, push: int = 1) -> list[Number]
 def preset_of(params: Mapping[str, Any]) -> str:
     """The name of the preset with these regularizers; empty if there is none."""
     wanted = _regularizers(params)
-    return next((str(k) for k, one in PRESETS.items() if _regularizers(one.record()) == wanted), "")
+    return next(
+        (str(k) for k, preset in PRESETS.items() if _regularizers(preset.record()) == wanted), ""
+    )
 
 
 def _regularizers(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -367,12 +369,12 @@ def read_top_record(path: Path) -> TopRecord | None:
         return None
     images = tuple(
         TopImage(
-            one.name,
-            one.value,
-            Path(one.file) if one.file else None,
-            one.class_name,
-            tuple(one.place),
+            image.name,
+            image.value,
+            Path(image.file) if image.file else None,
+            image.class_name,
+            tuple(image.place),
         )
-        for one in record.images
+        for image in record.images
     )
     return TopRecord(record.layer, images, record.columns)

@@ -63,7 +63,7 @@ class ScanFolder:
                     f"{path} is damaged: its recipe's {OWN_OUTPUT} is not a list of names"
                 )
         except ResultsError as error:
-            log.warning("%s; it is made anew", error)
+            log.warning("%s; scanning again", error)
             return None
         same = _without_layers(old) == _without_layers(recipe) and wanted <= set(scan.layers)
         same_values = wanted & set(own) == set(recipe.get(OWN_OUTPUT, ()))
@@ -118,7 +118,7 @@ class ScanFolder:
             raise SettingsError(
                 f"{self.folder} holds a scan made with other parameters "
                 f"({_differences(old, recipe)}); choose another results folder (--results), or "
-                "give --overwrite to lose it"
+                "give --overwrite to replace it"
             )
         (self.folder / SCAN).unlink(missing_ok=True)
         self._remove_shards()
@@ -131,9 +131,9 @@ class ScanFolder:
 
     def _claimed(self, path: Path) -> tuple[Recipe, int]:
         """The recipe that has claimed the folder, and the images per shard."""
-        with boundary(ResultsError, f"{path} is damaged; give --overwrite to begin anew"):
-            there = _Claim.model_validate(read_json(path, RECORD))
-        return there.recipe, there.shard_size
+        with boundary(ResultsError, f"{path} is damaged; give --overwrite to start over"):
+            claim = _Claim.model_validate(read_json(path, RECORD))
+        return claim.recipe, claim.shard_size
 
     def has_shard(self, number: int, recipe: Recipe) -> bool:
         """Whether a shard by this recipe exists."""

@@ -60,7 +60,7 @@ class ResultStore:
     folder
         The results folder; created when something is written.
     folders
-        Folders of layers whose names alone do not tell them apart, from `layout.net_folders`.
+        Folders of layers whose plain folder names collide, from `layout.net_folders`.
     within
         The folder of one recipe within a layer's folder, see `of`; empty for the layer's own, which
         has the images of its first recipe.
@@ -251,7 +251,7 @@ class ResultStore:
                 raise SettingsError(
                     f"{path.parent} holds other results of layer {layer!r} in the same place "
                     f"({path.name}: {_differences(old, as_json(recipe))}); choose another results "
-                    "folder (--results), or give --overwrite to lose them"
+                    "folder (--results), or give --overwrite to replace them"
                 )
 
     def claim(

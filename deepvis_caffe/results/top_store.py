@@ -33,7 +33,7 @@ class TopImageStore:
     folder
         The results folder; created when something is written.
     folders
-        Folders of layers whose names alone do not tell them apart, from `layout.net_folders`.
+        Folders of layers whose plain folder names collide, from `layout.net_folders`.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class TopImageStore:
         Parameters
         ----------
         with_crops
-            Whether each of its pictures must also have a file of its own.
+            Whether each of its pictures must also exist as a separate file.
 
         Raises
         ------
@@ -77,7 +77,7 @@ class TopImageStore:
         if old is not None and old != recipe and not overwrite:
             raise SettingsError(
                 f"{path} was made from other images or with another net; choose another results "
-                "folder (--results), or give --overwrite to lose it"
+                "folder (--results), or give --overwrite to replace it"
             )
         if old != recipe or not is_whole(path):
             return False

@@ -48,7 +48,7 @@ def read_unit_pictures(
     units
         Pairs of layer and unit.
     folders
-        Folders of layers whose names alone do not tell them apart, from `layout.net_folders`.
+        Folders of layers whose plain folder names collide, from `layout.net_folders`.
     """
     found = UnitPictures({}, {})
     layers: dict[str, LayerFolder] = {}

@@ -61,7 +61,9 @@ def translate(
         Names without a meaning here, in the file's order.
     """
     values: dict[str, Any] = {
-        ours: _rooted(names[theirs], folder) for theirs, ours in RENAMED.items() if theirs in names
+        ours: _with_root(names[theirs], folder)
+        for theirs, ours in RENAMED.items()
+        if theirs in names
     }
     if "caffevis_mode_gpu" in names:
         values["device"] = _device(bool(names["caffevis_mode_gpu"]), names.get("caffevis_gpu_id"))
@@ -69,8 +71,10 @@ def translate(
         values["resize"] = "stretch" if names["static_file_stretch_mode"] else "crop"
     if callable(pretty := names.get(PRETTY_NAME)):
         prototxt = names.get("prototxt") or values.get("prototxt") or ""
-        values["layer_names"] = _shorter(pretty, folder / str(prototxt))
-    sources = [str(_rooted(names[name], folder)) for name in SOURCES if names.get(name) is not None]
+        values["layer_names"] = _short_names(pretty, folder / str(prototxt))
+    sources = [
+        str(_with_root(names[name], folder)) for name in SOURCES if names.get(name) is not None
+    ]
     if "static_files_dir" not in names and exists(folder / INPUT_IMAGES):
         camera = names.get("input_updater_capture_device", 0)  # DVT's own default
         sources = [*([] if camera is None else [str(camera)]), str(folder / INPUT_IMAGES)]
@@ -88,7 +92,7 @@ def _device(gpu: bool, index: Any) -> str:
     return "auto" if index is None else f"cuda:{index}"
 
 
-def _shorter(pretty: Callable[[str], Any], prototxt: Path) -> dict[str, str]:
+def _short_names(pretty: Callable[[str], Any], prototxt: Path) -> dict[str, str]:
     """The short names that the file's function gives to the net's layers."""
     try:
         text = read_file(prototxt, PROTOTXT).decode(errors="replace")
@@ -106,5 +110,5 @@ def _shorter(pretty: Callable[[str], Any], prototxt: Path) -> dict[str, str]:
     return found
 
 
-def _rooted(value: Any, folder: Path) -> Any:
+def _with_root(value: Any, folder: Path) -> Any:
     return value.replace("%DVT_ROOT%", str(folder)) if isinstance(value, str) else value

@@ -37,7 +37,7 @@ from deepvis_caffe.settings.mistakes import ONE_COMMA, control_characters
 MODEL, OPTIMIZER, DATASET = "Model", "Optimizer", "Dataset"
 RUNNING, VIEWER = "Running", "Viewer"
 
-SEVERAL = (  # settings that may be tuples
+TUPLES = (  # settings that may be tuples
     *("mean", "channel_swap", "picture_channels", "input_shape", "stages", "source", "window"),
     *("python_layers", "resize_to"),
 )
@@ -50,7 +50,7 @@ def _parse_numbers(value: Any) -> Any:
         return tuple(value.ravel().tolist())
     if isinstance(value, range):
         return tuple(value)
-    if isinstance(value, tuple | list) and [type(one) for one in value] == [str]:
+    if isinstance(value, tuple | list) and [type(part) for part in value] == [str]:
         raise ValueError(ONE_COMMA)
     if not isinstance(value, str):
         return value
@@ -69,7 +69,7 @@ def _parse_mean(value: Any) -> Any:
 def _check_length(value: Any, levels: int = 3) -> None:
     """Reject very large values: each element may take a hundred bytes and an error message."""
     if hasattr(value, "__next__"):
-        raise ValueError("it should be a list or a tuple, and not an iterator")
+        raise ValueError("it should be a list or a tuple, not an iterator")
     if isinstance(value, str | bytes):
         if len(value) > LONGEST_SETTING:
             raise ValueError(f"it should be at most {LONGEST_SETTING:,} characters long")
@@ -77,10 +77,10 @@ def _check_length(value: Any, levels: int = 3) -> None:
     count = getattr(value, "size", 0) if hasattr(value, "ravel") else 0
     count = len(value) if isinstance(value, Sized) and not count else count
     if isinstance(count, int) and count > SETTING_VALUES:
-        raise ValueError(f"it should be at most {SETTING_VALUES:,} values, and has {count:,}")
+        raise ValueError(f"it should have at most {SETTING_VALUES:,} values, but has {count:,}")
     if levels and isinstance(value, list | tuple | dict):
-        for one in value.values() if isinstance(value, dict) else value:
-            _check_length(one, levels - 1)
+        for item in value.values() if isinstance(value, dict) else value:
+            _check_length(item, levels - 1)
 
 
 def _parse_size(value: Any) -> Any:
@@ -127,15 +127,15 @@ def _parse_layers(value: Any) -> Any:
     if not isinstance(value, str):
         return {} if value is None else value
     named = [part.partition(":") for part in value.split(";") if part.strip()]
-    if not all(colon and one.strip() and other.strip() for one, colon, other in named):
+    if not all(colon and layer.strip() and other.strip() for layer, colon, other in named):
         raise ValueError("it should name layers in pairs, as in pool1:conv1;prob:fc8")
-    return {one.strip(): other.strip() for one, _, other in named}
+    return {layer.strip(): other.strip() for layer, _, other in named}
 
 
 def _parse_count(value: Any) -> Any:
     # Pydantic strips leading zeros, and so reads "0-4" as -4.
     if isinstance(value, str) and not re.fullmatch(r"[+-]?\d+", value.strip()):
-        raise ValueError("it should be one whole number, a count and not a list or range")
+        raise ValueError("it should be a single whole number, not a list or a range")
     return value
 
 
@@ -146,17 +146,17 @@ def _parse_preset(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise ValueError("it should be 1, 2, 3, 4 or the name of a preset")
     if isinstance(value, int) and not 1 <= value <= 4:
-        raise ValueError("the paper has 1, 2, 3 and 4; others go by a name")
+        raise ValueError("the paper's presets are 1, 2, 3 and 4; all others have names")
     if isinstance(value, str) and not re.fullmatch(PRESET_NAME, value):
         raise ValueError(
-            "a preset's name is a letter and then letters, digits, dots, dashes and underscores"
+            "a preset's name is a letter, then letters, digits, dots, dashes and underscores"
         )
     return value
 
 
 def _check_device(value: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
-        raise ValueError("it should be auto, cpu, cuda, or a numbered one as in cuda:1")
+        raise ValueError("it should be auto, cpu, cuda, or cuda with a number, as in cuda:1")
     return value
 
 
@@ -272,8 +272,8 @@ class Settings(BaseModel):
     threads: Count | None = _setting(
         MODEL,
         None,
-        "CPU threads that each process computes with. If not set, OMP_NUM_THREADS, or one for each "
-        "core of its share.",
+        "CPU threads of each process. If not set, OMP_NUM_THREADS, or one for each core of the "
+        "process's share.",
         ge=1,
     )
     precision: Literal["float32", "bfloat16", "auto"] = _setting(
@@ -313,7 +313,7 @@ class Settings(BaseModel):
     picture_channels: Integers | None = _setting(
         MODEL,
         None,
-        "Channels of the input that form its picture, counted from 0: three are red, green and "
+        "Channels of the input to show as its picture, counted from 0: three are red, green and "
         "blue; any other number is averaged and shown in gray. For inputs that are not gray or "
         "RGB. If not set, the first three.",
     )
@@ -333,9 +333,9 @@ class Settings(BaseModel):
     python_layers: Names = _setting(
         MODEL,
         (),
-        "Modules whose layers, of type Python in the prototxt, the torch engine may run. It "
-        "imports them, from PYTHONPATH, and so runs their code; other modules are never imported. "
-        "Real Caffe needs no permission.",
+        "Modules whose layers (type Python in the prototxt) the torch engine may run. It imports "
+        "them from PYTHONPATH, which runs their code; other modules are never imported. Real Caffe "
+        "needs no permission.",
     )
     image_input: str | None = _setting(
         MODEL,
@@ -347,7 +347,8 @@ class Settings(BaseModel):
         MODEL,
         {},
         "Values of the other inputs: a number, a .npy file, or image for the image itself, as in "
-        "the second branch of a Siamese net (as a flag: mask:1;data_p:image). The others are 0.",
+        "the second branch of a Siamese net (as a flag: mask:1;data_p:image). Inputs not listed "
+        "are 0.",
     )
     resize: Literal["crop", "stretch"] = _setting(
         MODEL, "crop", "How images are fitted to the input size: crop the center, or stretch."
@@ -355,9 +356,9 @@ class Settings(BaseModel):
     resize_to: Size | None = _setting(
         MODEL,
         None,
-        "Size (height, width) to which images are resized before their center is cut out, as by "
-        "Caffe's data layers: 256,256 for a net of 227 x 227. If not set, that of a train_val "
-        "file's own data layer or mean file; if there is none, nothing is cut.",
+        "Size (height, width) to which images are resized before the center crop, as in Caffe's "
+        "data layers: 256,256 for a net of 227 x 227. If not set, the size from a train_val "
+        "prototxt's data layer or mean file; if there is none, no such crop is made.",
     )
     labels: Location | None = _setting(
         MODEL,
@@ -373,7 +374,7 @@ class Settings(BaseModel):
     preset: PresetName = _setting(
         OPTIMIZER,
         "best",
-        "Preset, the regularizers and transforms to use: best (ours), 1 to 4 (Table 1 of the "
+        "Preset of regularizers and transforms: best (ours), 1 to 4 (Table 1 of the "
         "paper), or the name of one saved by `deepvis search`.",
     )
     presets_file: Location = _setting(
@@ -400,9 +401,9 @@ class Settings(BaseModel):
     reproducible: bool = _setting(
         OPTIMIZER,
         False,
-        "Optimize each image by itself and on one thread, so that batch size, numbers of workers "
-        "and threads, and resuming change nothing, not even the last bit. On a CPU only; slower, "
-        "so give as many workers as there are cores.",
+        "Optimize each image by itself on one thread, so that the result is the same to the last "
+        "bit for any batch size and any number of workers or threads, and after resuming. CPU "
+        "only, and slower, so use as many workers as there are cores.",
     )
     images: Location | None = _setting(
         DATASET,
@@ -424,8 +425,8 @@ class Settings(BaseModel):
     max_megapixels: float = _setting(
         DATASET,
         MEGAPIXELS,
-        "Largest image that is read, in millions of pixels (height times width). A scan skips "
-        "larger ones and counts them; a single one is an error.",
+        "Largest image to read, in millions of pixels (height times width). A scan skips and "
+        "counts larger images; elsewhere they are an error.",
         gt=0,
         le=LARGEST_MEGAPIXELS,
     )
@@ -460,7 +461,7 @@ class Settings(BaseModel):
     box_score: float = _setting(
         VIEWER,
         0.3,
-        "The viewer draws the boxes that a detector finds if they score higher than this.",
+        "The viewer draws a detector's boxes that score higher than this.",
         ge=0,
         le=1,
     )
@@ -468,8 +469,8 @@ class Settings(BaseModel):
         VIEWER,
         {},
         "Layers whose units, if they have no pictures of their own, show those of another layer's "
-        "units in viewer and gallery (as a flag: prob:fc8;pool1:conv1). Units of concatenation, "
-        "ReLU and pooling layers do so without being listed.",
+        "units in the viewer and the gallery (as a flag: prob:fc8;pool1:conv1). Units of "
+        "concatenation, ReLU and pooling layers do so without being listed.",
     )
     layer_names: Layers = _setting(
         VIEWER,
@@ -501,6 +502,6 @@ class Settings(BaseModel):
     def _none(cls, value: Any, info: ValidationInfo) -> Any:
         """Turn the `none` of a flag into None; reject values that are too long."""
         _check_length(value)
-        if isinstance(value, tuple) and len(value) == 1 and info.field_name not in SEVERAL:
+        if isinstance(value, tuple) and len(value) == 1 and info.field_name not in TUPLES:
             raise ValueError(ONE_COMMA)
         return None if isinstance(value, str) and value.lower() in ("", "none") else value

@@ -1,7 +1,7 @@
 """The settings file: finding it, reading it, and a template for it.
 
 It is a Python module, run in its own namespace. Names that it assigns are settings; names that
-begin with an underscore, imported modules and functions are left to the file. Unknown names are
+begin with an underscore, imported modules and functions are ignored. Unknown names are
 ignored with a warning, unless they nearly match a setting: those are errors.
 """
 
@@ -37,7 +37,7 @@ HEAD = """\
 # `deepvis doctor --write-settings` writes a fresh copy, and `deepvis doctor` checks it and explains
 # how to fix what is wrong.
 #
-# This is a Python file. Relative paths start at the folder that it is in. Every setting is also a
+# This is a Python file. Relative paths in it start at its folder. Every setting is also a
 # command-line flag of the same name (channel_swap is --channel-swap), and flags take precedence.
 # "none" in the descriptions is None here. Names that start with an underscore are yours to use.
 # A settings_local.py written for the Deep Visualization Toolbox also works as it is.
@@ -134,12 +134,12 @@ def _read(path: Path) -> Settings:
         names, unused = translate(names, Settings.model_fields, path.parent)
         if unused:
             log.warning(
-                "%s was written for the Deep Visualization Toolbox; these of its settings are not "
+                "%s was written for the Deep Visualization Toolbox; these settings in it are not "
                 "used here: %s",
                 path,
                 ", ".join(unused),
             )
-    ignored = [name for name in names if not _is_meant(name)]
+    ignored = [name for name in names if not _resembles_setting(name)]
     if ignored:
         log.warning(
             "%s: these names are not settings and are ignored: %s%s",
@@ -148,7 +148,7 @@ def _read(path: Path) -> Settings:
             other_words(ignored, names),
         )
     elif not names:
-        log.warning("%s sets nothing; a line of it looks like this: %s", path, EXAMPLE)
+        log.warning("%s sets nothing; write lines such as: %s", path, EXAMPLE)
     try:
         settings = Settings(**{name: names[name] for name in names if name not in ignored})
     except BadSettingError as error:
@@ -171,7 +171,7 @@ def _read(path: Path) -> Settings:
             for name, value in settings.inputs.items()
         }
     if settings.source:
-        update["source"] = ",".join(_beside(path, one) for one in settings.source.split(","))
+        update["source"] = ",".join(_beside(path, source) for source in settings.source.split(","))
     return settings.model_copy(update=update)
 
 
@@ -199,12 +199,11 @@ def _source(path: Path) -> str:
     text = data.decode(encoding, errors="replace")
     if not is_text(text):
         raise SettingsError(
-            f"the settings file {path} is not a text file; {EXAMPLE} is a line of one"
+            f"the settings file {path} is not a text file; expected lines such as {EXAMPLE}"
         )
     if encoding in GUESSES:
         log.warning(
-            "%s is not saved as UTF-8, and is read as %s; save it as UTF-8 if names in it come out "
-            "wrong",
+            "%s is not UTF-8 and is read as %s; save it as UTF-8 if names in it come out wrong",
             path,
             encoding,
         )
@@ -252,8 +251,8 @@ def _is_setting(name: str, value: Any) -> bool:
     return not callable(value) or name.startswith(PREFIX)
 
 
-def _is_meant(name: str) -> bool:
-    """Whether a name is a setting, or so close to one that it must be a typo."""
+def _resembles_setting(name: str) -> bool:
+    """Whether a name is a setting, or so similar to one that it must be a typo."""
     return bool(difflib.get_close_matches(name.lower(), Settings.model_fields, n=1, cutoff=0.7))
 
 

@@ -9,13 +9,13 @@ import re
 from collections.abc import Collection
 
 BACKSLASHES = (
-    "in quotes, a backslash and the letter after it mean one character, such as \\n a line break; "
-    'write paths with / or with r before the quotes: r"C:\\models\\net.prototxt"'
+    "in quotes, a backslash and the letter after it are one character, as \\n is a line break; "
+    'write paths with /, or put r before the quotes: r"C:\\models\\net.prototxt"'
 )
-QUOTES = 'paths and other text stand in quotes: prototxt = "net.prototxt"'
-ONE_COMMA = "a comma at the end makes it a tuple of one; take the comma away"
-ONE_EQUALS = 'a setting is set with one =, as in prototxt = "net.prototxt"'
-PLAIN_CHARACTERS = "quotes, commas and brackets have to be the plain ones of ASCII"
+QUOTES = 'put paths and other text in quotes: prototxt = "net.prototxt"'
+ONE_COMMA = "a comma at the end makes it a tuple of one; remove the comma"
+ONE_EQUALS = 'use a single = to set a setting, as in prototxt = "net.prototxt"'
+PLAIN_CHARACTERS = "quotes, commas and brackets must be the plain ASCII ones"
 CONSTANTS = {"none": "None", "null": "None", "nil": "None", "true": "True", "false": "False"}
 
 # A path, a number or a word where Python expects quotes: weights = models/net.caffemodel
@@ -76,7 +76,7 @@ def name_hint(name: str, line: str, known: Collection[str]) -> str:
         The names of settings.
     """
     if name.lower() in CONSTANTS:
-        return f"Python writes {CONSTANTS[name.lower()]}"
+        return f"in Python, write {CONSTANTS[name.lower()]}"
     if name in known:
         return ONE_EQUALS
     return QUOTES if UNQUOTED.fullmatch(line.rstrip()) else ""
@@ -88,7 +88,7 @@ def control_characters(text: str) -> str:
     if found is None:
         return ""
     names = {"\n": "a line break", "\r": "a line break", "\t": "a tab"}
-    return f"it holds {names.get(found[0], 'a control character')}: {BACKSLASHES}"
+    return f"it contains {names.get(found[0], 'a control character')}: {BACKSLASHES}"
 
 
 def other_words(names: Collection[str], assigned: Collection[str]) -> str:

@@ -92,7 +92,7 @@ def test_not_an_image(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"a\.jpg: it starts with b'no image'"):
         ours.load_image(tmp_path / "a.jpg")
     np.save(tmp_path / "a.npy", np.zeros((3, 3)))
-    with pytest.raises(OSError, match="it holds numpy arrays"):
+    with pytest.raises(OSError, match="it contains numpy arrays"):
         ours.load_image(tmp_path / "a.npy")
 
 

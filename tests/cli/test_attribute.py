@@ -58,9 +58,9 @@ def test_all_methods_in_one_figure(net: Net, photo: np.ndarray) -> None:
 def test_methods_that_cannot_are_left_out_of_the_figure() -> None:
     """A Softmax has no rule, and below the first layer there are no maps."""
     said = deepvis("attribute", "photo.png", "--layer", "prob", "--unit", "1", "--all-methods")
-    assert "LRP-epsilon is left out: layer-wise relevance propagation has no rule" in said.stderr
+    assert "left out LRP-epsilon: layer-wise relevance propagation has no rule" in said.stderr
     said = deepvis("attribute", "photo.png", "--layer", "conv/1", "--unit", "1", "--all-methods")
-    assert "Grad-CAM is left out: no single layer with maps" in said.stderr
+    assert "left out Grad-CAM: no single layer with maps" in said.stderr
 
 
 def test_help_names_every_method() -> None:
@@ -74,8 +74,8 @@ def test_help_names_every_method() -> None:
         ("--method gradcam", "no attribution method named 'gradcam'; did you mean 'grad_cam'"),
         ("-p steps", "--parameter: got 'steps', expected NAME=VALUE"),
         ("-p steps=3", "no parameter named 'steps' in method 'grad_cam'"),
-        ("--all-methods -p stepz=3", "no method has one named 'stepz'"),
-        ("--all-methods --overlay o.png", "--overlay takes one method"),
+        ("--all-methods -p stepz=3", "no method has a parameter named 'stepz'"),
+        ("--all-methods --overlay o.png", "--overlay works with one method only"),
         ("--view rwa", "no style named 'rwa'"),
         ("--unit 9", "layer 'fc' has no unit 9"),
     ],

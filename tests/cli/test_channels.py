@@ -184,7 +184,7 @@ def test_what_is_left_out_is_counted_by_reason() -> None:
     said = deepvis(
         "top-images", "--images", "d", "--layers", "c", "--pictures", "none", *net(4)
     ).output
-    assert "1 files are not images and left out: 1 .txt" in said
+    assert "left out 1 files that are not images: 1 .txt" in said
     assert (
         "4 images could not be used: 2 the net's input has 4 channels, but the picture has 3"
         in said
@@ -195,7 +195,7 @@ def test_what_is_left_out_is_counted_by_reason() -> None:
 @pytest.mark.parametrize(
     ("channels", "flags", "words"),
     [
-        (10, [], "none is subtracted; pixels are from 0 to 255"),
+        (10, [], "none is subtracted; pixels range from 0 to 255"),
         (5, ["--mean", "1,2,3,4,5"], "1, 2, 3, 4 ... of 5 channels on average"),
         (2, ["--mean", "1.5,2"], "1.5, 2 on average"),
         (3, [], "no mean is set, but most nets for color images were trained with one"),

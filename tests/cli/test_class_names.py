@@ -95,7 +95,7 @@ def test_a_name_is_the_unit_in_every_command_and_flags_have_both_spellings() -> 
         assert Path("out/sweep/fc_0003_0.png").is_file()
     assert "fc.png: 1 units" in deepvis("layer-figure", "fc", "--unit", "dog").output
     said = deepvis("backward", "astronaut", "--layer", "fc", "--unit", "dog,ant", code=2).output
-    assert "--unit: 'dog,ant' is 2 units; give one of them" in said
+    assert "--unit: 'dog,ant' names 2 units; give one of them" in said
     assert "did you mean 'dog'" in deepvis("optimize", "fc", "--units", "dgo", code=2).output
 
 

@@ -70,7 +70,7 @@ def test_info_as_a_table() -> None:
     assert conv.split() == ["conv/1", "Convolution", *"5x5x7", *"3x3", *"2x2", "140"]
     runs = "engine torch on cpu (as asked for)"
     assert f"5 layers, 844 weights; input data 1 x 3 x 12 x 16; {runs}" in lines[-2]
-    assert "conv/1 is the value after relu1, conv/1:raw the one before" in lines[-1]
+    assert "conv/1 is the value after relu1, and conv/1:raw the value before" in lines[-1]
 
 
 # -- backward --------------------------------------------------------------------------------------
@@ -261,7 +261,7 @@ def test_optimize_tells_of_units_that_are_off_and_what_to_do(
     write_caffemodel(folder / "small.caffemodel", "Small", layers)
     said = deepvis("optimize", "relu1", "--units", "0-1", *SHORT).stderr
     assert "4 of 4 runs stopped because the gradient was exactly 0" in said
-    assert "optimize below it instead: conv/1" in said
+    assert "optimize the value before the ReLU instead: conv/1" in said
     program, *words = shlex.split(said.partition("top images (")[2].partition(")")[0])
     assert program == "/a b/deepvis"
     (folder / "photos").mkdir()
@@ -424,7 +424,7 @@ def test_the_default_is_our_preset() -> None:
     [
         ("fcc", "no layer or blob named 'fcc' in net 'Small'; did you mean 'fc'"),
         ("fc --units 4", "units: '4' is out of range: the layer has 4 units"),
-        ("fc --units 1 --direction some.npy", "--units and --direction exclude each other"),
+        ("fc --units 1 --direction some.npy", "--units and --direction cannot be combined"),
         ("fc:1+b:2", "cannot read 'fc:1+b:2' in the objective"),
         ("fcc:1", "did you mean 'fc'"),
         ("fc:9", "has no unit 9"),
@@ -536,7 +536,7 @@ def test_a_command_interrupted_at_any_time_resumes(
         interrupted = how == signal.SIGINT
         assert process.returncode == (130 if interrupted else 128 + signal.SIGTERM)
         word = "interrupted" if interrupted else "terminated"
-        assert said.splitlines()[-1] == f"deepvis: {word}; what is finished is kept"
+        assert said.splitlines()[-1] == f"deepvis: {word}; finished work is kept"
         assert not list(folder.rglob(".*.part")), "half a file was left"
     pictures = [path for path in folder.rglob("*.png") if not path.name.startswith(".")]
     assert all(cv2.imread(str(path)) is not None for path in pictures)

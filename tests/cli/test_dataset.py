@@ -93,7 +93,7 @@ def test_duplicates_and_every_second_image(folder: Path) -> None:
     content = (folder / "images" / "b" / "001.png").read_bytes()
     (folder / "images" / "zz.png").write_bytes(content)
     result = deepvis("top-images", "--images", "images", "--unique", "--pictures", "none")
-    assert "1 exact duplicates left out" in result.output
+    assert "left out 1 exact duplicates" in result.output
     assert "12 images, 9 units" in result.output
     half = deepvis(
         *("top-images", "--images", "images", "--every", "2", "--pictures", "none", "-o", "half")
@@ -121,7 +121,7 @@ def test_a_list_of_another_machine_below_the_image_root(folder: Path) -> None:
         (["top-images", "--images", "images", "--modes", "deconf"], "deconv"),
         (
             ["top-images", "--images", "images", "--layers", "fc", "--pictures", "conv/1"],
-            "not among the layers",
+            "not among the scanned layers",
         ),
         (["stats"], "run `deepvis top-images` to make it"),
     ],

@@ -146,18 +146,18 @@ def test_without_settings(folder: Path) -> None:
         ("mean = 0", "mean", "ok", "none is subtracted"),
         ("mean = (2, 200, 3)", "mean", "ok", "2, 200, 3 on average"),
         ("labels = 'gone.txt'", "labels", "fail", "gone.txt"),
-        ("labels = 'settings_local.py'", "labels", "warn", "no output has as many units"),
+        ("labels = 'settings_local.py'", "labels", "warn", "no output has that many units"),
         (
             "labels = 'three.txt'",
             "labels",
             "warn",
-            "three.txt has 3 names, and no output",
+            "three.txt has 3 names, but no output",
         ),  # data's
         (
             "labels = 'five.txt'",
             "labels",
             "warn",
-            "five.txt has 5 names, and no output",
+            "five.txt has 5 names, but no output",
         ),  # conv/1's
         ("labels = None", "labels", "ok", "none are set"),
     ],
@@ -225,7 +225,7 @@ def test_settings_to_start_from_are_the_template_and_replace_nothing(folder: Pat
     before = path.read_text()
     refused = CliRunner().invoke(app, ["doctor", "--write-settings"])
     assert refused.exit_code == 2
-    assert "exists already" in refused.stderr
+    assert "already exists" in refused.stderr
     assert path.read_text() == before
     path.unlink()
     assert CliRunner().invoke(app, ["doctor", "--write-settings"]).exit_code == 0

@@ -83,7 +83,7 @@ def test_fetch_writes_settings_only_where_there_are_none() -> None:
     assert '"weights": 844' in _deepvis("info", "--json", "--engine", "torch").stdout
     Path("settings_local.py").write_text("seeds = 1\n")
     result = _deepvis("fetch", "squeezenet", "--write-settings")
-    assert "stays as it is" in result.stderr
+    assert "was not changed" in result.stderr
     assert "weights = " in result.stdout
     assert Path("settings_local.py").read_text() == "seeds = 1\n"
 

@@ -250,7 +250,7 @@ def test_an_interrupted_search_shows_what_is_finished(
     search = ("search", "fc", "--units", "1", "--trials", "4", *SHORT)
     with monkeypatch.context() as patch:
         patch.setattr(type(net), "evaluate", stop)
-        assert "what is finished is kept" in deepvis(*search, code=130).stderr
+        assert "finished work is kept" in deepvis(*search, code=130).stderr
     path = Path("out/search/fc_0001_0.json")
     first = json.loads(path.read_text())["trials"]
     assert [one["trial"] for one in first] == [0, 1]
@@ -277,11 +277,11 @@ def test_a_layer_from_results_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_array_equal(made[top : top + 72, left : left + 96], cell)
     said = deepvis("layer-figure", "fc", "--units", "1-3", "--seed", "1", "-o", "x.jpg").stderr
     assert "x.jpg: 2 units" in said
-    assert "1 units are not there" in said
+    assert "left out 1 units without images" in said
     assert read_rgb("x.jpg").shape[0] > 72 + 2 * 14  # there are labels, and a title
     for units in ("1", "30"):  # how many the layer has, nobody here knows
         said = deepvis("layer-figure", "fc", "--units", units, code=2).stderr
-        assert "none of these units" in said
+        assert "none of the requested units" in said
 
 
 # -- filters ---------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ def test_without_weights_there_is_the_order_of_the_net(folder: Path) -> None:
     with (folder / "settings_local.py").open("a") as settings:
         settings.write("\nweights = 'gone.caffemodel'\n")
     result = _deepvis("gallery", "out")
-    assert "left out: what drives the units: " in result.stderr
+    assert "left out the drivers of the units: " in result.stderr
     page = Path("out/index.html").read_text()
     (text,) = re.findall(r'<script type="application/json" id="index">(.*?)</script>', page)
     index = json.loads(text)
@@ -122,6 +122,6 @@ def test_without_a_net_there_is_a_page(folder: Path, settings: str | None, said:
     result = _deepvis("gallery", "out")
     assert result.exit_code == 0
     assert result.stdout == "out/index.html\n"
-    assert ("left out: what the net tells: " in result.stderr) == bool(said)
+    assert ("left out the structure of the net: " in result.stderr) == bool(said)
     assert said in result.stderr
     assert not _drivers_on_the_page()

@@ -86,7 +86,7 @@ def test_layers_in_place_are_marked_and_their_naming_is_explained(tmp_path: Path
     rows = {line.split()[0]: line for line in text.splitlines() if line.strip()}
     assert [name for name, row in rows.items() if ", in place" in row] == ["scale1", "relu1"]
     said = " ".join(text.split())
-    assert "conv1 is the value after relu1, conv1:raw the one before any of them" in said
+    assert "conv1 is the value after relu1, and conv1:raw the value before all of them" in said
     path.write_text(net_text(conv("conv1", "data", 2), data=(1, 3, 4, 4)))
     assert ":raw" not in CliRunner().invoke(app, ["info", "--prototxt", str(path)]).stdout
 
@@ -101,7 +101,10 @@ def test_layers_with_a_row_for_each_thing_found_are_named(tmp_path: Path) -> Non
     path.write_text(net_text(prior, found, behind, **shapes))
     line = ["info", "--prototxt", str(path)]
     said = " ".join(CliRunner().invoke(app, line).stdout.split())
-    assert "not for each image: found and 1 layer(s) behind it. These layers have no units" in said
+    assert (
+        "instead of one per image: found and 1 layer(s) after it. These layers have no units"
+        in said
+    )
     assert "the viewer draws the boxes of found" in said
     record = json.loads(CliRunner().invoke(app, [*line, "--json"]).stdout)
     assert {one["name"]: one["finder"] for one in record["layers"] if one["finder"]} == {

@@ -91,7 +91,7 @@ def test_a_video_is_compared_frame_by_frame(folder: Path) -> None:
     ("arguments", "words"),
     [
         (["nowhere"], "no images at nowhere"),
-        (["images", "--frames", "--noise", "2"], "exclude each other"),
+        (["images", "--frames", "--noise", "2"], "cannot be combined"),
         (["images", "--layers", "conv"], "did you mean"),
         (["images", "--noise", "-2"], "above 0, got -2"),
         (["images/a/000.png", "--frames"], "two frames of a video"),

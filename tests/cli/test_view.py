@@ -46,7 +46,7 @@ def _view(*arguments: str, code: int = 0) -> Result:
 def test_headless_writes_what_a_session_with_the_same_keys_draws(folder: Path) -> None:
     flags = ("--headless", "--frames", "2", "--out", "shots", "--window", "900,700")
     result = _view("photos", *flags, "--press", "o,down,right*2,b", "--no-synthesis")
-    assert "wrote 2 pictures into shots" in result.output
+    assert "wrote 2 pictures to shots" in result.output
     session = open_session(load_settings(None, {"window": "900,700"}), "photos", synthesis=False)
     session.start()
     for key in ("o", "down", "right", "right", "b"):
@@ -120,7 +120,7 @@ def test_who_ends_the_process_loses_no_video(folder: Path, number: int) -> None:
         with urllib.request.urlopen(said.split()[-1]) as page:  # it runs
             assert page.status == 200
         viewer.send_signal(number)
-        assert viewer.stderr.read() == "\ndeepvis: terminated; what is finished is kept\n"
+        assert viewer.stderr.read() == "\ndeepvis: terminated; finished work is kept\n"
     assert viewer.returncode == 128 + signal.SIGTERM
     (video,) = (folder / "out" / "viewer").iterdir()
     assert video.name == "video_0001.mp4"
@@ -134,7 +134,7 @@ def test_who_ends_the_process_loses_no_video(folder: Path, number: int) -> None:
     [
         (("nowhere.mp4", "--headless"), "there is no source 'nowhere.mp4'"),
         (("photos", "--headless", "--press", "rigth"), "did you mean 'right'"),
-        (("photos", "--headless", "--browser"), "exclude each other"),
+        (("photos", "--headless", "--browser"), "cannot be combined"),
         (("photos", "--headless", "--window", "12"), "--window"),
         (("photos", "--headless", "--frames", "0"), "--frames"),
         (("photos", "--headless", "--preset", "nice"), "nice"),

@@ -89,7 +89,7 @@ def test_pictures_of_each_unit_for_the_gallery(net: Net) -> None:
     assert all(unit.pictures == {"weights"} for unit in layer.units)
     Path("out/weights/fc/fc_0000.json").unlink()
     said = deepvis("weights", "fc", "--gallery", code=2).stderr
-    assert "has no record of ours" in said
+    assert "has no deepvis_caffe record" in said
 
 
 def test_interrupted_between_a_picture_and_its_record_they_resume(

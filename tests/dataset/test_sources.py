@@ -407,7 +407,7 @@ def test_images_over_the_limit_are_left_out_of_a_scan_and_counted(tmp_path: Path
     preprocessor = Preprocessor((3, 8, 8))
     (batch,) = load_batches(open_source(tmp_path), preprocessor, range(3), 8, 1)
     assert batch.indices == [0, 2]
-    said = "too large: 20,000 x 20,000 pixels, and at most 100 million are read"
+    said = "too large: 20,000 x 20,000 pixels, but at most 100 million are read"
     assert batch.skipped == [(1, f"{said} (setting max_megapixels)")]
     smaller = open_source(tmp_path, megapixels=0.003)
     (batch,) = load_batches(smaller, preprocessor, range(3), 8, 1)

@@ -134,7 +134,7 @@ def test_a_server_that_does_not_say_the_size(row, server, tmp_path):
     ("page", "words"),
     [
         ("missing", "answered 404"),
-        ("truncated", f"broke off after {len(CONTENT)} of {len(CONTENT) + 100} bytes"),
+        ("truncated", f"stopped after {len(CONTENT)} of {len(CONTENT) + 100} bytes"),
         ("corrupt", "is not the published file: its checksum is sha1:"),
         ("endless", "timed out"),
         ("refused", "refused"),

@@ -142,7 +142,7 @@ def test_errors(net: Net, pictures: list[Picture], tmp_path: Path) -> None:
     found = dv.top_images(net, pictures, ["conv/1", "fc"])
     for key, words in (
         (0, "several layers were scanned"),
-        (("prob", 0), "not among those that were scanned: conv/1, fc"),
+        (("prob", 0), "not among the scanned layers: conv/1, fc"),
         (("conv/1", 5), "it has 5, numbered 0 to 4"),
         (("conv/1", "bee"), "these units have no names"),
     ):

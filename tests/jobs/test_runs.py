@@ -204,7 +204,7 @@ def test_runs_by_several_recipes_are_side_by_side(net: Net, tmp_path: Path) -> N
 
 def test_what_cannot_be_saved_or_read(net: Net, tmp_path: Path) -> None:
     runs = dv.optimize(net, "fc", [1], iterations=3, results=tmp_path)
-    with pytest.raises(SettingsError, match="part of it"):
+    with pytest.raises(SettingsError, match="a selection"):
         dv.Runs(runs[:1]).save(tmp_path)
     with pytest.raises(ResultsError, match="no results folder"):
         dv.load_runs(net, tmp_path / "nowhere")

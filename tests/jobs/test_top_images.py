@@ -274,11 +274,11 @@ def test_it_stops_before_a_disk_is_full(
         return SimpleNamespace(free=free)
 
     monkeypatch.setattr("shutil.disk_usage", usage)
-    with pytest.raises(ResultsError, match=r"has 99 MB free; 100 MB have to stay free"):
+    with pytest.raises(ResultsError, match=r"has 99 MB free; 100 MB must stay free"):
         make(net, source, scan, tmp_path)
     assert files(tmp_path) == {}
     free = 100_000_500  # room for the first units' files, by what was asked, and not for the rest
-    with pytest.raises(ResultsError, match=r"has 100 MB free; about \d+ kB are to be written"):
+    with pytest.raises(ResultsError, match=r"has 100 MB free; about \d+ kB will be written"):
         make(net, source, scan, tmp_path, units=range(5), with_crops=False)
     assert len(files(tmp_path)) < 5 * 3 * 2  # some units, to know what the others take
     free = 200_000_000

@@ -124,9 +124,9 @@ def test_the_keyboard_alone(page: Page) -> None:
     page.until(f"Unit {columns - 1}", HEADING)
     page.until(4, "document.querySelectorAll('#unit .tile').length")
     page.press("ENTER")
-    page.until(f"About gray: unit {columns - 1}, seed 0", BOX)
+    page.until(f"Without mean: unit {columns - 1}, seed 0", BOX)
     page.press("ARROW_RIGHT", "ARROW_RIGHT")
-    page.until(f"About gray: unit {columns - 1}, seed 2", BOX)
+    page.until(f"Without mean: unit {columns - 1}, seed 2", BOX)
     page.press("x")
     page.until(f"With mean: unit {columns - 1}, seed 2", BOX)
     page.press("ESCAPE")
@@ -262,7 +262,7 @@ def test_hostile_names_are_shown_as_text(driver: Any, tmp_path: Path) -> None:
     page.until(f"Unit 0{HOSTILE}", HEADING)
     page.until(1, "document.querySelectorAll('#unit .tile').length")
     page.press("ENTER")
-    page.until(f"About gray: unit 0, {HOSTILE}, seed 0", BOX)
+    page.until(f"Without mean: unit 0, {HOSTILE}, seed 0", BOX)
     page.driver.execute_script("history.back()")
     assert page.run("window.broken ?? null") is None
     assert page.run("document.querySelectorAll('script:not([src])').length") == 2
@@ -285,7 +285,7 @@ def test_a_unit_of_a_concatenation_is_shown_as_the_one_that_it_is(
     page.until(3, "document.querySelectorAll('#unit .tile').length")
     page.until(True, LOADED)
     said = page.run("document.querySelector('#unit header').textContent")
-    assert f"as {FIRE}, unit 5" in said
+    assert f"same as {FIRE}, unit 5" in said
     assert page.complaints() == []
 
 
@@ -505,7 +505,7 @@ def test_the_matrix_of_a_layer_is_painted_from_its_values(driver: Any, related: 
     page.until(3, f"{SHOWN}.length")
     page.click("#list-about a")
     page.until("#/conv1/correlation", HASH)
-    page.until("1 and 2: −0.25", PAIR)  # the first of the order, and who goes with it most
+    page.until("1 and 2: −0.25", PAIR)  # the first of the order, and its most correlated
     # What is painted, at the middle of each pair's square.
     at = (
         "(() => { const c = document.querySelector('#matrix-canvas'), s = c.width / 4;"
@@ -622,7 +622,7 @@ def test_a_unit_shows_whom_it_goes_with(driver: Any, related: Path) -> None:
         cards,
     )
     titles = "[...document.querySelectorAll('.relations h3')].map(h => h.textContent)"
-    assert page.run(titles) == ["Goes with", "Goes against"]
+    assert page.run(titles) == ["Correlated with", "Anticorrelated with"]
     page.until(True, LOADED)
     page.click(".relations p a")
     page.until("#/conv1/correlation/0", HASH)

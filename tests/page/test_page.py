@@ -16,7 +16,7 @@ from helpers.results_folder import add_pictures, add_run, record
 from deepvis_caffe.errors import ResultsError
 from deepvis_caffe.model.model import load_model
 from deepvis_caffe.page import page
-from deepvis_caffe.page.data import UNITS_A_PART
+from deepvis_caffe.page.data import UNITS_PER_PART
 from deepvis_caffe.page.page import write_page
 from deepvis_caffe.results.additions import with_net
 from deepvis_caffe.results.index import read_results
@@ -104,7 +104,7 @@ def test_the_index_and_the_part_of_a_layer(tmp_path: Path) -> None:
             "max_guided": 64,
             "weights": 128,
         },
-        "unitsAPart": UNITS_A_PART,
+        "unitsPerPart": UNITS_PER_PART,
         "height": 999,
         "layers": [
             {
@@ -177,12 +177,12 @@ def test_values_that_were_not_finite(tmp_path: Path) -> None:
 
 
 def test_units_are_spread_over_parts(tmp_path: Path) -> None:
-    for unit in range(UNITS_A_PART + 1):
+    for unit in range(UNITS_PER_PART + 1):
         add_run(tmp_path, "fc", record("fc", unit, 0))
     _, reader = _page(tmp_path)
     parts = [_part(tmp_path, address) for address in reader.index["layers"][0]["parts"]]
     assert [(key, len(part["runs"])) for key, part in parts] == [
-        ("0.0", UNITS_A_PART),
+        ("0.0", UNITS_PER_PART),
         ("0.1", 1),
     ]
 

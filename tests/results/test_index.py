@@ -169,8 +169,8 @@ def test_two_layers_of_one_folder_do_not_mix(tmp_path: Path) -> None:
     assert [layer.name for layer in results.layers] == ["a/b"]
     assert [unit.pictures for unit in results.layers[0].units] == [frozenset(), frozenset()]
     assert results.skipped == (
-        f"{path}: it is about layer 'a_b'",
-        f"{tmp_path}/max_im/a_b: it is of layer 'a_b', and others are of 'a/b'",
+        f"{path}: it belongs to layer 'a_b'",
+        f"{tmp_path}/max_im/a_b: it belongs to layer 'a_b', others to 'a/b'",
     )
 
 
@@ -234,7 +234,7 @@ def test_a_record_whose_pictures_are_gone(tmp_path: Path) -> None:
     add_run(tmp_path, "fc", record("fc", 1, 0))
     results = read_results(tmp_path)
     assert [unit.unit for unit in results.layers[0].units] == [1]
-    assert results.skipped == ("fc unit 7, seed 0: its pictures are gone",)
+    assert results.skipped == ("fc unit 7, seed 0: its pictures are missing",)
 
 
 def test_names_that_are_not_text(tmp_path: Path) -> None:

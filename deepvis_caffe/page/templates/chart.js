@@ -1,4 +1,4 @@
-// The objective's history as a chart: a line for each seed, drawn in SVG.
+// A chart of the objective's history: one SVG line per seed.
 
 const CHART = { width: 340, height: 150, left: 46, right: 10, top: 10, bottom: 24 };
 
@@ -9,7 +9,7 @@ function svg(tag, attributes, ...children) {
   return element;
 }
 
-// A chart of the runs that have a history; null where none has. Lines carry their seed.
+// A chart of the runs that have a history, or null if none has. Each line carries its seed.
 function chart(runs) {
   const drawn = runs.filter((run) => run.history);
   if (drawn.length === 0) return null;
@@ -43,9 +43,9 @@ function axes(low, high, last, x, y) {
   ];
 }
 
-// A run's line, broken where the activation was not finite, and a dot at its best step. A point
-// may stand for several steps, the best of them: blurs make the line jump, and every tenth step of
-// a line that jumps would be a wave that is not there.
+// A run's line, broken where the activation was not finite, with a dot at its best step. A point
+// may be the best of several steps: blurring makes the activation jump, so plotting every tenth
+// step would show a wave that is not there (aliasing).
 function runLine(run, x, y) {
   const { low, high, every, points } = run.history;
   const value = (point) => low + ((high - low) * point) / index.height;
@@ -64,7 +64,7 @@ function runLine(run, x, y) {
   return svg("g", { class: "run", "data-seed": run.seed }, svg("path", { d: path }), ...dot);
 }
 
-// A number as people read it: four digits, no more.
+// A number for display, with at most four digits.
 function figure(value) {
   if (value === null || value === undefined) return "–";
   const text = Math.abs(value) >= 1e5 || (value !== 0 && Math.abs(value) < 1e-3)

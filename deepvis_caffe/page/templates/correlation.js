@@ -1,4 +1,4 @@
-// How the units of a layer go together: the matrix of Pearson's r, painted from its values.
+// How the units of a layer correlate: the matrix of Pearson's r, drawn from its values.
 
 const matrixView = { matrix: null, byNumber: false, pointed: null, later: 0 };
 
@@ -24,7 +24,7 @@ function unpackMatrix({ levels, none, zero, steps, ...rest }) {
   return { ...rest, none, zero, steps, level, r, units: rest.order.length, painted: new Map() };
 }
 
-// All of it, a pixel a pair, in the order that is chosen.
+// Paint the whole matrix, one pixel per pair, in the chosen order.
 function paintMatrix(matrix, byNumber) {
   if (matrix.painted.has(byNumber)) return matrix.painted.get(byNumber);
   const { units, level, colors } = matrix;
@@ -56,7 +56,7 @@ async function showMatrix(route) {
   const key = String(layer);
   if (root.dataset.layer !== key) root.replaceChildren(matrixHead(route, null));
   const matrix = await loadMatrix(layer);
-  if (current.layer !== layer || !current.matrix) return; // the reader went on meanwhile
+  if (current.layer !== layer || !current.matrix) return; // the user has moved on since
   Object.assign(matrixView, { matrix, pointed: null });
   if (root.dataset.layer !== key || !byId("matrix-canvas")) {
     root.dataset.layer = key;
@@ -74,7 +74,7 @@ function matrixHead(route, matrix) {
   const { name } = index.layers[route.layer];
   const up = { layer: route.layer };
   const about = matrix && `Pearson's correlation of ${amount(matrix.units)} units over ` +
-    `${amount(matrix.images)} ${matrix.images === 1 ? "image" : "images"}. A click opens the row's unit.`;
+    `${amount(matrix.images)} ${matrix.images === 1 ? "image" : "images"}. Click to open the row's unit.`;
   return make("header", { class: "heading" },
     make("div", {},
       make("p", { class: "crumbs" }, make("a", { href: formatRoute(up), onclick: (event) => {
@@ -83,7 +83,7 @@ function matrixHead(route, matrix) {
       } }, name)),
       make("h2", { id: "matrix-title", tabindex: "-1" }, "Correlations between units"),
       make("p", { class: "quiet" }, about ?? "")),
-    choices("Order", [[false, "By likeness"], [true, "By number"]], matrixView.byNumber, (byNumber) => {
+    choices("Order", [[false, "By similarity"], [true, "By number"]], matrixView.byNumber, (byNumber) => {
       matrixView.byNumber = byNumber;
       byId("matrix").querySelectorAll(".heading .switch button").forEach((button, place) =>
         button.setAttribute("aria-pressed", String((place === 1) === byNumber)));
@@ -93,7 +93,7 @@ function matrixHead(route, matrix) {
 
 function matrixCanvas() {
   const canvas = make("canvas", { id: "matrix-canvas", role: "img",
-    "aria-label": "Correlation of every pair of units; the arrow keys move the mark" });
+    "aria-label": "Correlation of every pair of units; the arrow keys move the marker" });
   canvas.addEventListener("pointermove", (event) => {
     const pair = pairAt(canvas, event);
     if (pair.join() === matrixView.pointed?.join()) return;
@@ -118,7 +118,7 @@ function pairAt(canvas, event) {
   return [order[at(event.clientY, box.top, box.height)], order[at(event.clientX, box.left, box.width)]];
 }
 
-// Go to the first of these units that the page has pictures of.
+// Open the first of these units that has pictures on this page.
 function openUnit(...units) {
   const place = units.map((unit) => index.layers[current.layer].units.indexOf(unit)).find((one) => one >= 0);
   if (place !== undefined) enter({ layer: current.layer, place });
@@ -155,7 +155,7 @@ function matrixLegend({ colors, zero, steps, none, r, order }) {
     still ? make("span", { class: "still" }, chip, `${amount(still)} never ${still === 1 ? "changes" : "change"}`) : null);
 }
 
-// The unit that goes with one most; itself where none does.
+// The unit most correlated with a given one, or the unit itself if there is none.
 function closest({ units, r }, one) {
   let best = one;
   for (let other = 0; other < units; other += 1) {
@@ -164,7 +164,7 @@ function closest({ units, r }, one) {
   return best;
 }
 
-// Two units and their r; their pictures once the pointer rests.
+// Show two units and their r, and their pictures once the pointer stops.
 function showPair(one, other) {
   const { r } = matrixView.matrix;
   const root = byId("pair");
@@ -187,9 +187,9 @@ function signedFigure(value) {
   return Number(text) === 0 ? text : (value < 0 ? "−" : "+") + text;
 }
 
-// A card of a unit, a link where the page has pictures of it, and what fills in its pictures. The
-// value is written by `words`; `name` is what stands before the unit's number. Of `kinds` it has
-// those that the unit has, or else another.
+// A card for a unit, and a function that fills in its pictures. The card is a link if the page has
+// pictures of the unit. `words` formats the value, and `name` precedes the unit's number. The card
+// shows those of `kinds` that the unit has, or else another kind.
 function relative(layer, unit, value, query, { words = signedFigure, name = null, kinds = ["max_im"] } = {}) {
   const place = layer < 0 ? -1 : index.layers[layer].units.indexOf(unit);
   const there = place >= 0;
@@ -209,7 +209,7 @@ function relative(layer, unit, value, query, { words = signedFigure, name = null
   return { card, fill: () => spaces.forEach((space, at) => fillCard(space, layer, place, shown[at])) };
 }
 
-// Below a unit's own pictures: those of the units that go with it, and against it.
+// Pictures of the units most correlated and anticorrelated with a unit, below its own pictures.
 function unitRelatives({ layer, place, query }, { together, apart }) {
   if (!together.length && !apart.length) return null;
   const unit = index.layers[layer].units[place];
@@ -220,13 +220,13 @@ function unitRelatives({ layer, place, query }, { together, apart }) {
     return make("div", {}, make("h3", {}, title), make("div", { class: "relatives" }, ...made.map(({ card }) => card)));
   };
   return make("section", { class: "relations", "aria-label": "Correlated units" },
-    row("Goes with", together), row("Goes against", apart),
+    row("Correlated with", together), row("Anticorrelated with", apart),
     index.layers[layer].correlation
-      ? make("p", { class: "quiet" }, link({ layer, matrix: true, marked: unit }, {}, "All correlations of the layer"))
+      ? make("p", { class: "quiet" }, link({ layer, matrix: true, marked: unit }, {}, "All correlations of this layer"))
       : null);
 }
 
-// Move the mark by so many rows.
+// Move the marker by one row.
 function moveMark(event) {
   const { matrix } = matrixView;
   if (!matrix) return;

@@ -1,7 +1,7 @@
-// The diagram of the net: a box for each stage, the layers of one resolution, in the order of the
-// net. Its layers are links; slabs show how large their maps are.
+// The diagram of the net: one box per stage (layers of one resolution), in the order of the net.
+// Layers are links, and slabs show the size of their maps.
 
-const MOST_WITHOUT = 8; // names of layers without pictures in a box
+const MOST_WITHOUT = 8; // names of layers without pictures to list in a box
 
 function showDiagram(before) {
   const root = byId("stages");
@@ -33,12 +33,12 @@ function stageBox({ extent, layers, reads }, number, largest) {
     make("ul", {}, ...layers.flatMap((name, place) => there[place] < 0 ? [] : [entry(name, there[place])]), none));
 }
 
-// A layer's name, which may go on in another line after each slash.
+// A layer's name, which may break after each slash.
 function breakable(name) {
   return name.split(/(?<=\/)/).flatMap((part, place) => place ? [make("wbr"), part] : [part]);
 }
 
-// What a stage reads, where that is not just the one before it.
+// The stages that a stage reads, if not just the previous one.
 function otherThanBefore(reads, number) {
   if (reads.length === 0 ? number === 0 : reads.length === 1 && reads[0] === number - 1) return null;
   const words = reads.map((one) => mapSize(index.stages[one].extent)).join(", ");
@@ -53,7 +53,7 @@ function mapSize(extent) {
   return extent.length ? extent.join(" × ") : "1 × 1";
 }
 
-// Left and right go to the first layer of the box beside, up and down from layer to layer.
+// Left and right move to the first layer of the neighboring box, up and down from layer to layer.
 function moveInDiagram(event) {
   const boxes = [...byId("stages").children].map((box) => [...box.querySelectorAll("a")]).filter((links) => links.length);
   const box = boxes.findIndex((links) => links.includes(document.activeElement));

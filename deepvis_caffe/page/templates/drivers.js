@@ -1,4 +1,4 @@
-// What drives a unit by the net's weights: the units of layers below that raise and lower it most.
+// A unit's drivers by the net's weights: the units of layers below that raise and lower it most.
 
 function unitDrivers({ query }, { means, raising, lowering }) {
   if (!raising.length && !lowering.length) return null;
@@ -12,7 +12,7 @@ function unitDrivers({ query }, { means, raising, lowering }) {
     made.forEach(({ fill }) => fill());
     return make("div", {}, make("h3", {}, title), make("div", { class: "relatives" }, ...made.map(({ card }) => card)));
   };
-  return make("section", { class: "relations drivers", "aria-label": "What drives it" },
+  return make("section", { class: "relations drivers", "aria-label": "Drivers" },
     row("Raised by", raising), row("Lowered by", lowering),
     make("p", { class: "quiet" }, means
       ? "By weights, times the mean activation over the dataset."

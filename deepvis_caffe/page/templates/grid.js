@@ -1,14 +1,14 @@
-// The grid of units. It is as high as all its cards would be, but holds only those that can be
-// seen and a row above and below: ten thousand units cost no more than fifty, and a picture is
-// asked for when its card comes into view.
+// The grid of units. It is as tall as all its cards, but contains only the visible ones and a row
+// above and below, so ten thousand units cost no more than fifty, and a picture is requested only
+// when its card comes into view.
 
 class Grid {
   constructor(root) {
     this.root = root;
     this.items = []; // [layer, place]
     this.kind = "best_X";
-    this.cards = new Map(); // by their place in items
-    this.current = 0; // the card that Tab leads to
+    this.cards = new Map(); // by index into items
+    this.current = 0; // the card that Tab focuses
     this.due = false;
     const later = () => this.updateSoon();
     addEventListener("scroll", later, { passive: true });
@@ -19,7 +19,7 @@ class Grid {
     });
   }
 
-  // Show other units, or another kind of pictures.
+  // Show other units, or another kind of picture.
   show(items, kind, makeLink) {
     for (const place of [...this.cards.keys()]) this.drop(place);
     Object.assign(this, { items, kind, makeLink, current: 0 });
@@ -35,7 +35,7 @@ class Grid {
     });
   }
 
-  // Cards are squares with a caption; as many in a row as fit.
+  // Cards are squares with a caption, as many per row as fit.
   measure() {
     const style = getComputedStyle(this.root);
     const [least, gap, caption] = ["--least", "--gap", "--caption"].map((name) =>
@@ -67,7 +67,7 @@ class Grid {
     if (!this.cards.has(place)) {
       const card = this.card(place);
       this.cards.set(place, card);
-      // Tab and screen readers go by the order in the document.
+      // Tab and screen readers follow document order.
       const next = [...this.cards.keys()].filter((other) => other > place).sort((a, b) => a - b)[0];
       this.root.insertBefore(card, next === undefined ? null : this.cards.get(next));
       const [layer, number] = this.items[place];
@@ -90,7 +90,7 @@ class Grid {
     const [layer, number] = this.items[place];
     const { name, units } = index.layers[layer];
     const label = shortLabel(layer, number);
-    const kind = kindFor(layer, number, this.kind); // another, where it has not the one that was chosen
+    const kind = kindFor(layer, number, this.kind); // another kind if it lacks the chosen one
     const caption = make("span", { class: "caption" },
       make("span", { class: "number" }, String(units[number])),
       make("span", { class: "label" }, label),
@@ -112,7 +112,7 @@ class Grid {
     this.cards.get(place)?.querySelector("a").setAttribute("tabindex", 0);
   }
 
-  // Move the focus by so many cards; where it is not in the grid yet, into it.
+  // Move the focus by a number of cards, or into the grid if it is elsewhere.
   move(by) {
     if (this.items.length === 0) return;
     const inside = this.root.contains(document.activeElement);
@@ -126,7 +126,7 @@ class Grid {
     this.cards.get(place).querySelector("a").focus({ preventScroll: true });
   }
 
-  // Scroll so far that a card is in view.
+  // Scroll just enough to bring a card into view.
   reveal(place) {
     this.measure();
     const covered = Math.max(0, document.querySelector(".masthead").getBoundingClientRect().bottom);

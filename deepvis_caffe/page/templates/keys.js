@@ -1,20 +1,21 @@
-// The keys: one table, which the page obeys and the help shows.
+// The keys: one table, which both handles them and fills the help.
 
-// Where a key works: in the list, at a unit, in the lightbox, or while typing a search.
+// `in` says where a key works: in the diagram, the list, a unit, its enlarged picture or the
+// correlation matrix, or while typing a search.
 const KEYS = [
   { keys: ["/"], in: ["diagram", "list", "unit", "matrix"], says: "Search by label, layer or unit number", run: () => byId("query").select() },
-  { keys: ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"], in: ["diagram"], says: "Move among the layers of the net", run: moveInDiagram },
-  { keys: ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"], in: ["list"], says: "Move among the units", run: moveInGrid },
-  { keys: ["Enter"], in: ["list"], says: "Open the unit", run: null }, // it is a link: the browser does
+  { keys: ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"], in: ["diagram"], says: "Move between the layers of the net", run: moveInDiagram },
+  { keys: ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"], in: ["list"], says: "Move between units", run: moveInGrid },
+  { keys: ["Enter"], in: ["list"], says: "Open the unit", run: null }, // a link: the browser opens it
   { keys: ["Enter", "ArrowDown"], in: ["typing"], says: "Go to the first unit found", run: () => grid.focus(0) },
   { keys: ["ArrowLeft", "ArrowRight"], in: ["unit"], says: "Previous or next unit", run: turnUnit },
-  { keys: ["Enter"], in: ["unit"], says: "Enlarge the chosen picture, or the first one", run: enlarge },
+  { keys: ["Enter"], in: ["unit"], says: "Enlarge the selected picture, or the first one", run: enlarge },
   { keys: ["ArrowLeft", "ArrowRight"], in: ["picture"], says: "Previous or next picture", run: (event) => turnPicture(direction(event)) },
   { keys: ["x"], in: ["list", "unit", "picture"], says: "Next kind of picture", run: nextKind },
-  { keys: ["r"], in: ["list", "unit", "picture"], says: "Next recipe, where there are several", run: nextRecipe },
-  { keys: ["w"], in: ["unit", "picture"], says: "What the unit sees, or the whole image", run: () => setOption("whole", !options.whole) },
+  { keys: ["r"], in: ["list", "unit", "picture"], says: "Next recipe, if there are several", run: nextRecipe },
+  { keys: ["w"], in: ["unit", "picture"], says: "Receptive field or whole image", run: () => setOption("whole", !options.whole) },
   { keys: ["c"], in: ["unit", "picture"], says: "Contrast around gray: 1×, 2× or 4×", run: () => setOption("contrast", { 1: 2, 2: 4, 4: 1 }[options.contrast]) },
-  { keys: ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"], in: ["matrix"], says: "Move the mark in the matrix", run: moveMark },
+  { keys: ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"], in: ["matrix"], says: "Move the marker in the matrix", run: moveMark },
   { keys: ["Enter"], in: ["matrix"], says: "Open the marked unit", run: openMarked },
   { keys: ["[", "]"], in: ["list", "unit", "matrix"], says: "Previous or next layer", run: turnLayer },
   { keys: ["Escape"], in: ["list", "unit", "picture", "typing", "matrix"], says: "Close, go back, or end the search", run: goUp },
@@ -55,7 +56,7 @@ function turnUnit(event) {
 }
 
 function enlarge(event) {
-  if (event.target.closest("a, button, summary")) return false; // it has its own Enter
+  if (event.target.closest("a, button, summary")) return false; // these handle Enter themselves
   document.querySelector("#unit .tile")?.click();
 }
 
@@ -65,7 +66,7 @@ function turnLayer(event) {
 }
 
 function openMarked(event) {
-  if (event.target.closest("a, button, summary")) return false; // it has its own Enter
+  if (event.target.closest("a, button, summary")) return false; // these handle Enter themselves
   if (current.marked !== null) openUnit(current.marked);
 }
 

@@ -1,10 +1,10 @@
-// One picture, as large as the window allows, with what its record says.
+// One picture, as large as the window allows, with the facts from its record.
 
 async function showLightbox(route) {
   const box = byId("lightbox");
   const { layer, place } = route;
   const known = await loadRuns(layer, place);
-  if (formatRoute(current) !== formatRoute(route)) return; // closed, or turned, meanwhile
+  if (formatRoute(current) !== formatRoute(route)) return; // closed or changed since
   const kind = OPTIMIZED.find((one) => route.picture.startsWith(`${one}.`)) ?? optimizedKind(known.runs);
   const pictures = picturesOf(layer, place, known, kind);
   const here = pictures.findIndex((one) => one.id === route.picture);
@@ -17,7 +17,7 @@ async function showLightbox(route) {
     disabled: pictures[here + by] === undefined, onclick: () => turnPicture(by),
   }, sign);
   const one = pictures[here];
-  const pressed = document.activeElement?.title; // the buttons are made anew
+  const pressed = document.activeElement?.title; // the buttons are recreated
   box.replaceChildren(
     make("div", { class: "stage" }, one.frame()),
     make("div", { class: "beside" },
@@ -38,7 +38,7 @@ async function showLightbox(route) {
   box.pictures = pictures;
   if (!box.open) {
     box.showModal();
-    box.focus(); // not its first link
+    box.focus(); // instead of its first link
   } else [...box.querySelectorAll("button")].find((one) => one.title === pressed && !one.disabled)?.focus();
 }
 
@@ -60,13 +60,13 @@ function closeLightbox() {
   leave({ ...current, picture: null });
 }
 
-// The browser closes a dialog on Esc; here that is a step up, and the address has to follow.
+// The browser closes a dialog on Esc. Here that is a step up, so the address must change too.
 byId("lightbox").addEventListener("cancel", (event) => {
   event.preventDefault();
   closeLightbox();
 });
 byId("lightbox").addEventListener("close", () => {
-  if (current.picture) closeLightbox(); // a browser that did not ask first
+  if (current.picture) closeLightbox(); // in case the browser fired no cancel event
 });
 byId("lightbox").addEventListener("click", (event) => {
   if (event.target === event.currentTarget || event.target.classList.contains("stage")) closeLightbox();

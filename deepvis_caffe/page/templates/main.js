@@ -1,12 +1,12 @@
-// The page: what is shown follows from the address and from a few choices of the reader.
+// The page: what is shown depends on the address and on a few options that the user sets.
 
 const options = { kind: "best_X", contrast: 2, whole: false, recipe: "" };
 const grid = new Grid(byId("grid"));
 const scrolls = new Map(); // how far each list was scrolled
 let current = parseRoute(location.hash);
-let listed = null; // which list the grid holds
+let listed = null; // which list the grid shows
 
-// Show what the address says.
+// Show what the address refers to.
 function show() {
   const before = current;
   if (before.place === null && !before.matrix && !before.diagram) scrolls.set(listed, scrollY);
@@ -85,7 +85,7 @@ function showList(before) {
     grid.update();
   }
   if (before !== current && (before.place !== null || before.matrix)) {
-    scrollTo(0, scrolls.get(listed) ?? 0); // back at the list: where the reader left it
+    scrollTo(0, scrolls.get(listed) ?? 0); // back in the list, where the user left it
     const place = items.findIndex(([one, other]) => one === before.layer && other === before.place);
     if (place >= 0) grid.focus(place);
   } else if (before.layer !== layer || before.query !== query || before.diagram) {
@@ -94,7 +94,7 @@ function showList(before) {
   grid.update();
 }
 
-// The kind that was chosen, or the first that these units have.
+// The chosen kind, or else the first that these units have.
 function shownKind(items) {
   const there = kindsOf(items);
   return there.includes(options.kind) ? options.kind : there[0] ?? "best_X";
@@ -116,7 +116,7 @@ function showKinds(items, kind) {
   byId("kind-about").textContent = there.length ? KINDS[kind].about : "";
 }
 
-// The recipes to choose from, where there are several.
+// The recipes to choose from, if there are several.
 function showRecipes(items) {
   const names = recipeNames(items);
   const shown = names.includes(options.recipe) ? options.recipe : "";
@@ -136,7 +136,7 @@ function setOption(name, value) {
   requestAnimationFrame(() => focused && refocus(focused));
 }
 
-// The buttons were made anew: give the focus back to the one that was pressed.
+// The buttons were recreated: return the focus to the pressed one.
 function refocus(label) {
   const group = [...document.querySelectorAll(".switch")].find((one) =>
     one.getAttribute("aria-label") === label && one.offsetParent);
@@ -200,7 +200,7 @@ function complain(error) {
 function start() {
   const units = index.layers.reduce((sum, layer) => sum + layer.units.length, 0);
   const layers = index.layers.length;
-  byId("about").textContent = `${amount(units)} ${units === 1 ? "unit" : "units"} of ${layers} ${layers === 1 ? "layer" : "layers"}: what excites each one most.`;
+  byId("about").textContent = `${amount(units)} ${units === 1 ? "unit" : "units"} of ${layers} ${layers === 1 ? "layer" : "layers"}: what activates each one most.`;
   byId("home").addEventListener("click", (event) => {
     event.preventDefault();
     enter({ layer: 0, diagram: hasDiagram });

@@ -1,4 +1,4 @@
-// Pictures: where their files are, and elements that show them, cut to what the unit sees.
+// Pictures: the addresses of their files, and elements that show them, cropped to a window.
 
 const TREES = Object.fromEntries(
   ["max_im", "max_deconv", "max_gradient", "max_guided", "weights"].map((tree) => [tree, tree]),
@@ -23,12 +23,12 @@ function pictureAddress(layer, place, what) {
   return `${index.base}${tree}/${stem}/${within}${stem}_${unit}${last}`;
 }
 
-// The folder of a recipe within its layer's, as a part of an address.
+// The folder of a recipe within its layer's folder, as part of an address.
 function withinAddress({ within }) {
   return within && `${encodeURIComponent(within)}/`;
 }
 
-// The picture of all units: by the recipe that was chosen, or else the first that has one.
+// The picture of all units by the chosen recipe, or else by the first recipe that has one.
 function wholeLayerAddress(layer) {
   const { folder, recipes } = index.layers[layer];
   const there = recipes.filter((one) => one.whole);
@@ -36,7 +36,7 @@ function wholeLayerAddress(layer) {
   return shown && `${index.base}regularized_opt/${encodeURIComponent(folder)}/${withinAddress(shown)}whole_layer.jpg`;
 }
 
-// A frame with a picture in it. `window` is (top, left, bottom, right) in pixels, or null for all.
+// A frame with a picture. `window` is (top, left, bottom, right) in pixels, or null for all of it.
 function pictureFrame(address, alt, { window = null, kind = "" } = {}) {
   const image = make("img", { alt, decoding: "async", draggable: "false" });
   const frame = make("span", { class: `frame ${kind}` }, image);
@@ -61,22 +61,22 @@ function windowSize(window) {
   if (!window) return null;
   const [top, left, bottom, right] = window;
   const [width, height] = [right - left, bottom - top];
-  return width > 0 && height > 0 ? { width, height } : null; // a unit may see nothing but padding
+  return width > 0 && height > 0 ? { width, height } : null; // a unit may see only padding
 }
 
-// Place the whole image behind the frame so that only the window is seen.
+// Position the image behind the frame so that only the window is visible.
 function cut(image, [top, left], { width, height }) {
   image.style.width = `${(100 * image.naturalWidth) / width}%`;
   image.style.left = `${(-100 * left) / width}%`;
   image.style.top = `${(-100 * top) / height}%`;
 }
 
-// Take the pictures out of an element, so that the browser stops loading them.
+// Remove the pictures from an element, so that the browser stops loading them.
 function dropPictures(element) {
   for (const image of element.querySelectorAll("img")) image.removeAttribute("src");
 }
 
-// Which kind to show of a unit where it has not the one that was chosen.
+// The kind to show of a unit: the wanted one, or another if the unit lacks it.
 function kindFor(layer, place, wanted) {
   if (has(layer, place, wanted)) return wanted;
   return Object.keys(KINDS).find((kind) => has(layer, place, kind));
@@ -86,8 +86,8 @@ function columnsFor(count) {
   return Math.ceil(Math.sqrt(count));
 }
 
-// Fill a card's space with a unit's pictures of a kind: one file where there is a montage, and
-// otherwise a picture for each seed, once it is known which there are.
+// Fill a card with a unit's pictures of a kind: a montage if there is one, otherwise a picture for
+// each seed, once the list of runs has loaded.
 function fillCard(space, layer, place, kind) {
   const alt = `${KINDS[kind].title}: ${unitTitle(layer, place)}`;
   if (kind in TREES) {
@@ -97,7 +97,7 @@ function fillCard(space, layer, place, kind) {
   } else {
     space.classList.add("mosaic");
     loadRuns(layer, place).then(({ runs }) => {
-      if (!space.isConnected) return; // it was scrolled away meanwhile
+      if (!space.isConnected) return; // it has been scrolled out of view
       const shown = runs.filter((run) => run.pictures[kind]).slice(0, 9);
       space.style.setProperty("--columns", columnsFor(shown.length));
       space.replaceChildren(...shown.map((run) => runFrame(layer, place, run, kind)));
@@ -105,7 +105,7 @@ function fillCard(space, layer, place, kind) {
   }
 }
 
-// The picture of one run; `whole` where it is not to be cut.
+// The picture of one run, uncropped if `whole`.
 function runFrame(layer, place, run, kind, whole = false) {
   const what = { seed: run.seed, kind, ending: run.pictures[kind] };
   const alt = `${KINDS[kind].title}: ${unitTitle(layer, place)}, seed ${run.seed}`;

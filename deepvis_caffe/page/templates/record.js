@@ -1,4 +1,4 @@
-// How pictures came about: the objective's chart, a row for each run, and the parameters.
+// How pictures were made: the chart of the objective, a row for each run, and the parameters.
 
 function unitRecord(layer, place, runs, made) {
   const known = runs.filter((run) => run.made !== undefined);
@@ -48,10 +48,10 @@ function runTable(runs) {
 function onTop(run) {
   return run.top === null
     ? "The unit was never the highest of its layer."
-    : `The unit was the highest of its layer at step ${run.top} for the first time.`;
+    : `The unit first became the highest of its layer at step ${run.top}.`;
 }
 
-// The parameters; a list for each group of seeds that were made alike.
+// The parameters, one list for each group of seeds that share them.
 function madeLists(runs, made) {
   const groups = new Map();
   for (const run of runs) groups.set(run.made, [...(groups.get(run.made) ?? []), run.seed]);

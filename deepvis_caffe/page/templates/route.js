@@ -1,6 +1,6 @@
-// Where the reader is, kept in the address: #/layer/unit/picture?search, for a layer's matrix
-// #/layer/correlation/unit, and nothing for the diagram of the net, where there is one. So every view can be linked to, and the browser's Back leads to the one
-// before.
+// The current view, kept in the address: #/layer/unit/picture?search, #/layer/correlation/unit for
+// a layer's matrix, and nothing for the diagram of the net, if there is one. So every view can be
+// linked to, and the browser's Back returns to the previous one.
 
 function parseRoute(hash) {
   const [path, query = ""] = hash.replace(/^#/, "").split("?");
@@ -35,25 +35,25 @@ function decoded(text) {
   try {
     return decodeURIComponent(text);
   } catch {
-    return text; // a stray % that somebody typed
+    return text; // a stray % typed by hand
   }
 }
 
-// Go deeper: Back, or Esc, comes back here.
+// Go one level down: Back or Esc returns here.
 function enter(route) {
   history.pushState({ entered: true }, "", formatRoute(route));
   show();
 }
 
-// Go on at the same depth, as to the next unit: Back leads to what is above both.
+// Move within a level, as to the next unit: Back returns to the level above.
 function turn(route) {
   history.replaceState(history.state, "", formatRoute(route));
   show();
 }
 
-// Go up. Where the reader came from above, that is Back; where a link led here, there is no above.
+// Go one level up: Back if the user came from there, otherwise (from a link) a change of address.
 function leave(route) {
-  if (leaving) return; // Esc reaches a dialog twice, as a key and as its request to close
+  if (leaving) return; // Esc reaches a dialog twice, as a key and as a cancel event
   leaving = Boolean(history.state?.entered);
   if (leaving) history.back();
   else turn(route);
@@ -65,7 +65,7 @@ addEventListener("popstate", () => {
   show();
 });
 
-// A link within the page: a real one, that can be copied and opened in another tab.
+// A link within the page: a real one, which can be copied and opened in another tab.
 function link(route, attributes, ...children) {
   return make("a", { href: formatRoute(route), ...attributes, onclick: (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;

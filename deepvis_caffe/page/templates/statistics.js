@@ -1,24 +1,25 @@
-// What a data set says of a unit: how strongly and how often it answers, and which units go with it.
+// A unit's statistics over a dataset: how strongly and how often it is active, and which units it
+// is correlated with.
 
 function unitStatistics(route, known) {
   const { images, counts, alike } = known;
   return make("aside", { class: "record statistics", "aria-label": "Over a dataset" },
     make("h3", {}, `Over ${amount(images)} ${images === 1 ? "image" : "images"}`),
     counts.length ? histogram(known) : null,
-    known.dead ? make("p", { class: "dead" }, "Dead: it is above 0 for none of the images.") : null,
+    known.dead ? make("p", { class: "dead" }, "Dead: not above 0 for any image.") : null,
     make("dl", {},
-      ...fact("mean ± spread", `${figure(known.mean)} ± ${figure(known.deviation)}`),
+      ...fact("mean ± std", `${figure(known.mean)} ± ${figure(known.deviation)}`),
       ...fact("strongest", figure(known.highest)),
       ...fact("active in", share(known.active)),
       ...fact("zeros", share(known.zeros)),
-      ...(alike.length ? fact("goes with", ...alike.flatMap((one) => [unitLink(route, one), " "])) : [])));
+      ...(alike.length ? fact("correlated with", ...alike.flatMap((one) => [unitLink(route, one), " "])) : [])));
 }
 
 function fact(name, ...value) {
   return [make("dt", {}, name), make("dd", {}, ...value)];
 }
 
-// Images by the unit's strongest activation in them; each bin is wider than the one before it.
+// A histogram of images by the unit's strongest activation; each bin is wider than the one before.
 function histogram({ counts, edges }) {
   const most = Math.max(...counts);
   const bar = (count, place) => make("span", {
@@ -44,7 +45,7 @@ function share(value) {
   return `${(100 * value).toFixed(value > 0 && value < 0.1 ? 1 : 0)} %`;
 }
 
-// A unit and its correlation; to be followed where the page has pictures of it.
+// A unit and its correlation, as a link if the page has pictures of the unit.
 function unitLink({ layer, query }, [unit, value]) {
   const text = `${unit} (${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)})`;
   const place = index.layers[layer].units.indexOf(unit);

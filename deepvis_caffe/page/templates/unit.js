@@ -1,7 +1,7 @@
-// One unit: large pictures of all its seeds, and how they came about.
+// One unit: large pictures of all its seeds, and how they were made.
 
-// Everything of a unit that the lightbox can show, in order: {id, title, address, frame, run}, and
-// of a top image its value.
+// All pictures of a unit that the lightbox can show, in order: {id, title, address, frame, run},
+// and for a top image also its value.
 function picturesOf(layer, place, { runs, top }, kind) {
   const shown = runs.filter((run) => run.pictures[kind]).map((run) => ({
     id: `${kind}.${run.seed}`,
@@ -30,7 +30,7 @@ function picturesOf(layer, place, { runs, top }, kind) {
   return shown;
 }
 
-// Which of the two kinds of optimized pictures to show of a unit.
+// Which of the two kinds of optimized pictures of a unit to show.
 function optimizedKind(runs) {
   const there = OPTIMIZED.filter((kind) => runs.some((run) => run.pictures[kind]));
   return there.includes(options.kind) ? options.kind : there[0] ?? "best_X";
@@ -40,11 +40,11 @@ async function showUnit(route) {
   const root = byId("unit");
   const { layer, place } = route;
   const head = unitHead(route);
-  if (root.dataset.unit !== `${layer}/${place}`) root.replaceChildren(head); // not an older unit's
+  if (root.dataset.unit !== `${layer}/${place}`) root.replaceChildren(head); // remove the previous unit's content
   root.dataset.unit = `${layer}/${place}`;
   const known = await loadRuns(layer, place);
   const { runs, made, statistics, drivers } = known;
-  if (root.dataset.unit !== `${layer}/${place}`) return; // the reader went on meanwhile
+  if (root.dataset.unit !== `${layer}/${place}`) return; // the user has moved on since
   const kind = optimizedKind(runs);
   const pictures = picturesOf(layer, place, known, kind);
   root.replaceChildren(head,
@@ -56,7 +56,7 @@ async function showUnit(route) {
   hideNeedless(root);
 }
 
-// What the unit sees may be the whole image: then there is nothing to choose.
+// The receptive field may be the whole image: then there is nothing to choose.
 function hideNeedless(root) {
   const image = root.querySelector(".unit-body .frame.cut img");
   const group = root.querySelector('[aria-label="Show"]');
@@ -95,7 +95,7 @@ function unitHead(route) {
       neighbour(-1, "Previous:", "←"), neighbour(1, "Next:", "→")));
 }
 
-// The unit before or after this one, in the list that the reader came from.
+// The previous or next unit in the list that the user came from.
 function neighbourOf({ layer, place, query }, by) {
   const items = query ? findUnits(query) : allUnits(layer);
   const here = items.findIndex(([one, other]) => one === layer && other === place);
@@ -120,13 +120,13 @@ function unitSwitches({ layer, place }, runs, kind) {
     bar.append(choices("Contrast", steps, options.contrast, (times) => setOption("contrast", times), true));
   }
   if (runs.some((run) => run.window)) {
-    bar.append(choices("Show", [[false, "What it sees"], [true, "Whole image"]], options.whole,
+    bar.append(choices("Show", [[false, "Receptive field"], [true, "Whole image"]], options.whole,
       (whole) => setOption("whole", whole)));
   }
   return bar;
 }
 
-// A row of buttons of which one is chosen.
+// A row of buttons, one of which is selected.
 function choices(label, values, chosen, choose, named = false) {
   const buttons = values.map(([value, text]) => make("button", {
     type: "button", "aria-pressed": String(value === chosen),
@@ -156,26 +156,26 @@ function tiles(route, pictures, kind) {
     runs.length ? seeds : null,
     tops.length ? make("section", { class: "tops", "aria-label": KINDS.max_im.title },
       make("h3", {}, KINDS.max_im.title),
-      make("p", { class: "quiet" }, `${KINDS.max_im.about} Below each are its name and the activation.`),
+      make("p", { class: "quiet" }, `${KINDS.max_im.about} The name and activation are below each.`),
       make("div", { class: "top-tiles" }, ...tops.map(tile))) : null,
     singles.length ? make("div", { class: "singles" }, ...singles.map((one) => make("figure", {},
       tile(one), KINDS[one.id] ? make("figcaption", {}, KINDS[one.id].about) : ""))) : null);
 }
 
-// The activation that a picture brings about, where it is known.
+// The activation of a picture, if known.
 function valueOf(one) {
   const value = one.run ? one.run.best?.[1] : one.value;
   return value === undefined || value === null ? "" : figure(value);
 }
 
-// Make one seed stand out in the chart and the table.
+// Highlight one seed in the chart and the table.
 function mark(seed) {
   for (const element of byId("unit").querySelectorAll(".run")) {
     element.classList.toggle("now", element.dataset.seed === String(seed));
   }
 }
 
-// The run whose picture the unit answers most; least, where the ascent went down.
+// The run with the highest activation, or the lowest if the ascent minimized it.
 function bestRun(runs) {
   const known = runs.filter((run) => run.best && run.best[1] !== null);
   const sign = (run) => (run.down ? -1 : 1);

@@ -616,7 +616,7 @@ def test_an_image_file_of_the_visitor_in_control_becomes_the_input(
         large = encode_png(np.zeros((1001, 1001, 3), np.uint8))
         status, said = post(f"{url}{own}&name=large.png", large)
         assert status == 400
-        assert "1,001 x 1,001 pixels, and at most 1 million" in said
+        assert "1,001 x 1,001 pixels, but at most 1 million" in said
         name = "../../" + "a" * 500 + ".png"
         assert post(f"{url}{own}&name={name}", encode_png(NOISE))[0] == 200
         eventually(lambda: len(session.said("open")) == 2)

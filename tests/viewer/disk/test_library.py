@@ -155,7 +155,7 @@ def test_runs_of_another_layer_in_the_same_folder_are_not_shown(
     known(library, 0, 1, SLASH)
     library.request(SLASH, [1])
     eventually(lambda: not library.busy)
-    assert "is of layer 'fire_conv', not 'fire/conv'" in caplog.text
+    assert "belongs to layer 'fire_conv', not 'fire/conv'" in caplog.text
     assert library.unit(SLASH, 1).optimized == ()
 
 
