@@ -20,7 +20,9 @@ def main() -> None:
     gc.set_threshold(50_000)
     try:
         from deepvis_caffe.cluster.cores import waiting
+        from deepvis_caffe.memory import keep_freed_memory
 
+        keep_freed_memory()
         os.environ.update(waiting(os.environ))  # before any library with threads is loaded
         from deepvis_caffe.cli.main import run
 

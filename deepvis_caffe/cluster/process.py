@@ -21,6 +21,7 @@ from typing import Any
 import cloudpickle
 
 from deepvis_caffe.cluster.failure import Failure, in_task
+from deepvis_caffe.memory import keep_freed_memory
 
 # A forked process would inherit the parent's CUDA context and OpenMP threads, and fail on them.
 SPAWN = get_context("spawn")
@@ -111,6 +112,7 @@ def serve(connection: Connection, threads: int) -> None:
         How many threads to compute with.
     """
     live_with_parent()
+    keep_freed_memory()
     try:
         job = connection.recv_bytes()
         try:
