@@ -48,6 +48,7 @@ from deepvis_caffe.dataset.scan import (
 )
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.image import resize_image, write_image
+from deepvis_caffe.memory import keep_freed_memory
 
 NET, COUNT = "squeezenet_v1.1", 9
 _have: dict[str, Any] = {}  # each process's nets
@@ -120,6 +121,8 @@ def compare(options: argparse.Namespace) -> None:
 def timed(work: Callable[..., Any], folder: str, count: int, threads: int) -> tuple[float, float]:
     """Milliseconds per image: wall time, and processor time of all cores."""
     if not _have:
+        if work not in (toolbox, toolbox_opencv):
+            keep_freed_memory()  # as a command does
         net, prototxt, weights = load(NET, "torch")
         _have.update(net=net, layers=learned_layers(net))
         if work in (toolbox, toolbox_opencv):

@@ -36,6 +36,7 @@ ROWS = (
     ("forward", "plain forward", "Net.forward"),
     ("reduce", "plain forward", "Net.reduce"),
     ("forward + gradient", "plain gradient", "evaluate + input_gradient"),
+    ("... of one unit", "plain gradient", "... of one unit"),
 )
 AT_LEAST = 0.15  # seconds for which a case is repeated in each round
 
@@ -87,12 +88,17 @@ def cases(name: str, batch: int) -> dict[str, Callable[[], object]]:
         net.evaluate(x, layer)
         return net.input_gradient(diff)
 
+    def gradient_of_one() -> object:  # as in an ascent: only the channels of its units
+        net.evaluate(x, layer, (1,))
+        return net.input_gradient(diff[:, 1:2])
+
     return {
         "plain forward": plain_forward,
         "Net.forward": lambda: net.forward(images),
         "Net.reduce": lambda: net.reduce(images, outputs, lambda blob, value: value.sum()),
         "plain gradient": plain_gradient,
         "evaluate + input_gradient": gradient,
+        "... of one unit": gradient_of_one,
     }
 
 

@@ -136,17 +136,19 @@ def timed_steps(
             run.values.update(zip(step.tops, tops, strict=True))
             for value in step.done:
                 del run.values[value]
-            recorded.append((step, saved, bottoms, tops))
+            recorded.append((step, saved))
             works[name_of(step)] = work_of(step, bottoms, tops)
+            del bottoms, tops  # in a pass, nothing holds them any longer
             if number:
                 seconds.setdefault(name_of(step), []).append(spent)
         diff = torch.zeros_like(run.values[start])
         diff[:, 1] = 1
         diffs: dict[Value, Tensor] = {start: diff}
         while recorded:
-            step, saved, bottoms, tops = recorded.pop()
+            step, saved = recorded.pop()
             dys = [diffs.pop(value, None) for value in step.tops]
-            spent, dxs = _timed(lambda s=step, v=saved, d=dys: s.run.bwd(v, d, "gradient"))
+            bwd = step.run.bwd if start in step.tops else step.run.last_bwd
+            spent, dxs = _timed(lambda b=bwd, v=saved, d=dys: b(v, d, "gradient"))
             for value, dx in zip(step.bottoms, dxs, strict=True):
                 if dx is not None:
                     diffs[value] = diffs[value] + dx if value in diffs else dx

@@ -26,6 +26,7 @@ from rich.table import Table
 from benchmarks.cases import MEAN, active_unit, load
 from benchmarks.dvt_way import ascend, force_backward_net
 from benchmarks.timing import median_ratio
+from deepvis_caffe.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from deepvis_caffe.engines.base import Net
@@ -68,6 +69,7 @@ def main() -> None:
 
 
 def _prepare_ours(name: str) -> None:
+    keep_freed_memory()  # as a command does
     _have["net"] = load(name, "torch")[0]
 
 

@@ -38,7 +38,9 @@ from benchmarks.cases import load
 from deepvis_caffe.cluster.cores import waiting
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.image import opencv_threads
+from deepvis_caffe.memory import keep_freed_memory
 from deepvis_caffe.model.labels import class_blob
+from deepvis_caffe.viewer.compute import worker as worker_module
 from deepvis_caffe.viewer.panes import grid
 from deepvis_caffe.viewer.parts import Parts, scene_of
 from deepvis_caffe.viewer.session import Session
@@ -126,6 +128,8 @@ def main() -> None:
 
 def run(name: str, who: str, seconds: float, device: str = "cpu") -> Figures:
     """Run one contestant for some seconds."""
+    if who == OURS:
+        keep_freed_memory()  # as in `deepvis view`
     with ThreadPoolExecutor(1) as alone:
         # OpenMP's threads end with the one that they serve. Left behind, they would count as more
         # threads than there are cores, and the viewer's would sleep sooner than a user's do.
@@ -221,6 +225,7 @@ def _type(typed: list[float], over: threading.Event, awake: threading.Event) -> 
 def _under_one_lock(parts: Parts, session: Session) -> Draw:
     """Let the net and the drawing exclude each other; the classes are shown, so all of it runs."""
     lock = threading.Lock()
+    worker_module.NICE = 0  # the toolbox's threads had equal priority
     worker: Any = parts.worker
     compute = worker._compute
 

@@ -223,8 +223,8 @@ class ScanParams:
 
 
 def default_batch_size(net: Net) -> int:
-    """The default batch size: the best for a core's caches, or one that keeps a GPU busy."""
-    return 8 if net.ops.on_host else 64
+    """The default batch size: the fastest for a core, or one that keeps a GPU busy."""
+    return 16 if net.ops.on_host else 64
 
 
 def scan_batch_size(net: Net, layers: Iterable[str], wanted: int | None = None) -> int:

@@ -7,6 +7,9 @@ a latest-value slot. A single thread runs the net, because pycaffe's CPU or GPU 
 from __future__ import annotations
 
 import logging
+import os
+import sys
+import threading
 from collections.abc import Callable
 from typing import Protocol
 
@@ -18,6 +21,9 @@ log = logging.getLogger(__name__)
 
 Pause = Callable[[], bool]
 
+# By how much the priority of the net's threads is lowered, see nice(2): enough for keys, which the
+# front end then answers within 20 ms, and not so much that other programs take the net's cores.
+NICE = 2
 IDLE = 0.2  # seconds between two polls for idle work
 
 
@@ -46,7 +52,8 @@ class Worker:
         Work to be done between frames, if any. It calls the function that it is given between its
         steps; a frame that has arrived meanwhile is computed within that call.
     prepare
-        Called first, on the worker thread; it may take long. If it fails, nothing is computed.
+        Called first, on the worker thread, at normal priority; it may take long. If it fails,
+        nothing is computed.
 
     Attributes
     ----------
@@ -126,6 +133,7 @@ class Worker:
             self.error = error
             self._changed()
             return
+        _lower_priority()
         while not self._thread.closing:
             if self._serve():
                 continue
@@ -169,6 +177,18 @@ class Worker:
             return None
         job = (self._frame.number, self._request)
         return None if job == self._done else (self._frame, self._request)
+
+
+def _lower_priority() -> None:
+    """Lower this thread's priority below that of the front end, so that keys stay responsive.
+
+    On Linux, niceness is per thread and inherited by the threads that it starts, such as OpenMP's.
+    It has no effect while cores are free.
+    """
+    if sys.platform.startswith("linux"):
+        thread = threading.get_native_id()
+        now = os.getpriority(os.PRIO_PROCESS, thread)
+        os.setpriority(os.PRIO_PROCESS, thread, min(19, now + NICE))
 
 
 def _describe(error: Exception) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -184,6 +186,29 @@ def test_idle_work_that_fails_ends_nothing(start: Callable) -> None:
     assert results.take(LONG) is not None
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="niceness is a process's there")
+def test_the_net_stands_back_for_the_window_and_so_do_its_threads(start: Callable) -> None:
+    def nice() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    seen: list[int] = []
+
+    def compute(frame: Frame, request: Request) -> Result:
+        helper = threading.Thread(target=lambda: seen.append(nice()))
+        helper.start()
+        helper.join()
+        seen.append(nice())
+        return answer(frame, request)
+
+    own, changed = nice(), threading.Semaphore(0)
+    worker = start(compute, Newest(), changed.release)
+    worker.request(Request(0))
+    worker.show(frame(1))
+    assert changed.acquire(timeout=LONG)
+    assert seen == [min(19, own + 2)] * 2
+    assert nice() == own
+
+
 def test_a_computation_that_hangs_is_left_behind(start: Callable) -> None:
     gate = Gate()
     worker = start(gate, Newest())
@@ -204,14 +229,18 @@ def test_the_slot_keeps_the_newest_and_wakes_who_waits() -> None:
     assert slot.take(LONG) == 3
 
 
-def test_what_takes_long_is_prepared_first(start: Callable) -> None:
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="niceness is a process's there")
+def test_what_takes_long_is_prepared_first_and_before_the_net_stands_back(start: Callable) -> None:
     story: list[str] = []
     begun, go = threading.Event(), threading.Event()
+
+    def nice() -> str:
+        return f"{os.getpriority(os.PRIO_PROCESS, threading.get_native_id()):+d}"
 
     def prepare() -> None:
         begun.set()
         assert go.wait(LONG)
-        story.append("prepared")
+        story.append(f"prepared at {nice()}")
 
     results = Newest[Result]()
     worker = start(
@@ -223,7 +252,7 @@ def test_what_takes_long_is_prepared_first(start: Callable) -> None:
     assert worker.busy
     go.set()
     assert results.take(LONG) is not None
-    assert story == ["prepared", "frame 1"]
+    assert story == [f"prepared at {nice()}", "frame 1"]
 
 
 def test_where_nothing_could_be_prepared_nothing_is_computed(start: Callable) -> None:
