@@ -30,6 +30,7 @@ from deepvis_caffe.engines.torch.layer import Layer
 from deepvis_caffe.engines.torch.net import TorchNet
 from deepvis_caffe.engines.torch.passes import Pass
 from deepvis_caffe.engines.torch.plan import PlanStep, make_plan
+from deepvis_caffe.memory import keep_freed_memory
 from deepvis_caffe.model.graph import Value
 
 BACK = " (back)"
@@ -67,6 +68,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--top", type=int, default=12, help="how many steps to show")
     options = parser.parse_args()
+    keep_freed_memory()  # as a command does
     machine = measure_machine()
     net, _, _ = load(options.net, "torch")
     assert isinstance(net, TorchNet)
