@@ -32,10 +32,10 @@ def keep_freed_memory(environment: Mapping[str, str] = os.environ) -> bool:
     """Let this process keep the memory of freed tensors for its next ones, up to `KEPT` bytes.
 
     By default, glibc returns large blocks to the system, which then maps and clears them again,
-    page by page: a tenth to a fifth of a pass's time on a CPU.
+    page by page: up to a fifth of a pass's time on a CPU.
 
-    This is for processes of our own. It has no effect if the user has configured the allocator, or
-    with another C library than glibc. Returns whether it has one.
+    This is for processes of our own. It does nothing if the user has configured the allocator, or
+    with another C library than glibc. Returns whether it took effect.
     """
     if any(name in environment for name in _ALLOCATOR_CHOSEN):
         return False

@@ -4,43 +4,28 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+from deepvis_caffe.shared_setting import SharedSetting
 
 # OpenCV reads the first when it is loaded, the second when it first opens a video with FFmpeg.
 VARIABLES = {"OPENCV_LOG_LEVEL": "SILENT", "OPENCV_FFMPEG_LOGLEVEL": "-8"}
 SILENT = 0  # LOG_LEVEL_SILENT, which OpenCV 4 does not name in Python
 
 
-class _Level:
-    """The level of a loaded OpenCV, which all threads share; see `silent_opencv`."""
+@cache  # a block may end while the interpreter does, when nothing can be imported
+def _log() -> Any:
+    import cv2
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._blocks = 0
-        self._before = SILENT
-
-    @contextmanager
-    def silent(self) -> Iterator[None]:
-        import cv2
-
-        log = getattr(cv2.utils, "logging", cv2)  # OpenCV 4 has the functions in cv2 itself
-        with self._lock:
-            if not self._blocks:
-                self._before = log.getLogLevel()
-                log.setLogLevel(SILENT)
-            self._blocks += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._blocks -= 1
-                if not self._blocks:
-                    log.setLogLevel(self._before)
+    return getattr(cv2.utils, "logging", cv2)  # OpenCV 4 has the functions in cv2 itself
 
 
-_LEVEL = _Level()
+_silent_level = SharedSetting(
+    lambda: _log().getLogLevel(), lambda level: _log().setLogLevel(level), within=SILENT
+)
 
 
 @contextmanager
@@ -55,7 +40,7 @@ def silent_opencv() -> Iterator[None]:
     silent after the block: this is for commands, which end with it.
     """
     if "cv2" in sys.modules:
-        with _LEVEL.silent():
+        with _silent_level():
             yield
         return
     added = VARIABLES.keys() - os.environ.keys()

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import Lock
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from deepvis_caffe.errors import EngineError
+from deepvis_caffe.shared_setting import SharedSetting
 
 
 def choose_device(name: str) -> torch.device:
@@ -66,42 +65,23 @@ def _has_packed_operators() -> bool:
     return present and torch.backends.mkldnn.is_available()
 
 
-class _FullPrecision:
-    """A context in which CUDA multiplies in full float32; restores the host's settings afterwards.
-
-    The settings are process-wide. The first thread to enter sets them, and the last one to leave
-    restores them.
-    """
-
-    def __init__(self) -> None:
-        self._lock, self._within, self._before = Lock(), 0, (False, False)
-
-    @contextmanager
-    def __call__(self, device: torch.device) -> Iterator[None]:
-        if device.type == "cpu":
-            yield
-            return
-        with self._lock:
-            if not self._within:
-                self._before = tuple(switch.allow_tf32 for switch in _switches())
-                self._set((False, False))
-            self._within += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._within -= 1
-                if not self._within:
-                    self._set(self._before)
-
-    def _set(self, allowed: tuple[bool, ...]) -> None:
-        for switch, on in zip(_switches(), allowed, strict=True):
-            switch.allow_tf32 = on
-
-
 def _switches() -> tuple[Any, ...]:
     return torch.backends.cuda.matmul, torch.backends.cudnn
 
 
-# Enter once per pass: TF32's 10 bits are too few to agree with Caffe.
-full_precision = _FullPrecision()
+def _allow_tf32(allowed: tuple[bool, ...]) -> None:
+    for switch, on in zip(_switches(), allowed, strict=True):
+        switch.allow_tf32 = on
+
+
+_without_tf32: SharedSetting[tuple[bool, ...]] = SharedSetting(
+    lambda: tuple(switch.allow_tf32 for switch in _switches()), _allow_tf32, within=(False, False)
+)
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[None]:
+    """A context in which CUDA multiplies in full float32; enter it once per pass.
+
+    TF32's 10 bits are too few to agree with Caffe. The host's settings are restored afterwards.
+    """
+    return nullcontext() if device.type == "cpu" else _without_tf32()

@@ -105,17 +105,15 @@ class FusedConvolution:
 
     def bwd(self, saved: Any, dys: Diffs, mode: str) -> Diffs:
         """The ReLU's diff, which is also that of the added value, then the convolution's."""
-        _, y, _ = saved
-        return self._below(saved, dys if self.relu is None else self.relu.bwd(y, dys, mode), mode)
+        return self._bwd(saved, dys, mode, last=False)
 
     def last_bwd(self, saved: Any, dys: Diffs, mode: str) -> Diffs:
         """The same; overwrites the top."""
-        _, y, _ = saved
-        after = dys if self.relu is None else self.relu.last_bwd(y, dys, mode)
-        return self._below(saved, after, mode)
+        return self._bwd(saved, dys, mode, last=True)
 
-    def _below(self, saved: Any, dys: Diffs, mode: str) -> Diffs:
-        convolution, _, size = saved
+    def _bwd(self, saved: Any, dys: Diffs, mode: str, last: bool) -> Diffs:
+        convolution, y, size = saved
+        dys = _below_relu(self.relu, y, dys, mode, last)
         (dx,) = convolution.bwd(size, dys, mode)
         return (dx, *dys) if self.adds else (dx,)
 
@@ -169,15 +167,15 @@ class FusedAffine:
 
     def bwd(self, saved: Any, dys: Diffs, mode: str) -> Diffs:
         """The ReLU's diff, then ``dx = dy * factor``."""
-        factor, y = saved
-        (dy,) = dys if self.relu is None else self.relu.bwd(y, dys, mode)
-        assert dy is not None
-        return (dy * factor,)
+        return self._bwd(saved, dys, mode, last=False)
 
     def last_bwd(self, saved: Any, dys: Diffs, mode: str) -> Diffs:
         """The same; overwrites the top."""
+        return self._bwd(saved, dys, mode, last=True)
+
+    def _bwd(self, saved: Any, dys: Diffs, mode: str, last: bool) -> Diffs:
         factor, y = saved
-        (dy,) = dys if self.relu is None else self.relu.last_bwd(y, dys, mode)
+        (dy,) = _below_relu(self.relu, y, dys, mode, last)
         assert dy is not None
         return (dy * factor,)
 
@@ -186,6 +184,13 @@ class FusedAffine:
         factor, offset = affine_of(self.affine, weights[0])
         own = weights[0].dtype
         return factor.to(own).reshape(shape), offset.to(own).reshape(shape)
+
+
+def _below_relu(relu: ReLU | None, y: Any, dys: Diffs, mode: str, last: bool) -> Diffs:
+    """The diffs below a ReLU with the top y, if there is one; the last pass overwrites y."""
+    if relu is None:
+        return dys
+    return relu.last_bwd(y, dys, mode) if last else relu.bwd(y, dys, mode)
 
 
 def affine_of(layers: Sequence[Layer], like: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 
 Pause = Callable[[], bool]
 
-# By how much the priority of the net's threads is lowered, see nice(2): enough for keys, which the
-# front end then answers within 20 ms, and not so much that other programs take the net's cores.
+# By how much the priority of the net's threads is lowered, see nice(2): enough to keep keys
+# responsive, but not so much that other programs take the net's cores.
 NICE = 2
 IDLE = 0.2  # seconds between two polls for idle work
 

@@ -132,8 +132,10 @@ class LRN(Layer):
         beta = self.param.lrn_param.beta
         # Every well-known net has 0.75, and roots are far faster than powers. The squares' memory
         # is used again: the system takes longer to map a new tensor's pages than these roots take.
-        root = torch.sqrt(scale, out=squares) if beta == 0.75 else None
-        power = scale**-beta if root is None else root.mul_(scale).rsqrt_()
+        if beta == 0.75:
+            power = torch.sqrt(scale, out=squares).mul_(scale).rsqrt_()
+        else:
+            power = scale**-beta
         return (x * power,), (x, scale, power)
 
     def bwd(self, saved: Any, dys: Diffs, mode: str) -> Diffs:
