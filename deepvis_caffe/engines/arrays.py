@@ -187,6 +187,17 @@ def copy_on_host(tensor: Any, dtype: Any) -> NDArray[Any]:
     return found.copy() if tensor.is_cuda else found
 
 
+def copy_on_device(tensor: Any, device: Any) -> Any:
+    """A copy of a host tensor on a torch device; on the host, the tensor itself.
+
+    Copies to a GPU go through pinned memory: only those are asynchronous, so that the host need not
+    wait for the work already queued.
+    """
+    if not str(device).startswith("cuda"):
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 class TorchOps(ArrayOps):
     """Operations on torch tensors on one device, for the torch engine.
 
@@ -199,7 +210,6 @@ class TorchOps(ArrayOps):
     def __init__(self, device: str = "cpu") -> None:
         self.device = device
         self.on_host = device == "cpu"
-        self._page_locks = device.startswith("cuda")
 
     @cached_property
     def for_numbers(self) -> ArrayOps:
@@ -238,13 +248,8 @@ class TorchOps(ArrayOps):
             self.xp.cuda.empty_cache()
 
     def asarray(self, array: ArrayLike, dtype: DTypeLike = np.float32) -> Any:
-        """A contiguous tensor on the device, of the torch type that `dtype` names.
-
-        Copies to a GPU go through pinned memory: only those are asynchronous, so that the host
-        need not wait for the work already queued.
-        """
-        host = self.xp.from_numpy(np.array(array, dtype, order="C"))
-        return host.pin_memory().to(self.device, non_blocking=True) if self._page_locks else host
+        """A contiguous tensor on the device, of the torch type that `dtype` names."""
+        return copy_on_device(self.xp.from_numpy(np.array(array, dtype, order="C")), self.device)
 
     def numpy(self, array: Any) -> NDArray[Any]:
         """A copy on the host; this waits for the device."""

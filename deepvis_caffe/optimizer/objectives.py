@@ -156,6 +156,7 @@ class _Linear(_Placed):
         channels = [int(channel) for channel in np.flatnonzero(weights)]
         ops = net.ops
         factors = ops.for_numbers.asarray(weights[channels])
+        index = ops.asarray(channels, np.int64)  # a list would be copied to the device each time
         kept: dict[tuple[int, ...], Any] = {}  # the diff depends only on the batch size
 
         def diff_for(size: tuple[int, ...]) -> Any:
@@ -170,7 +171,7 @@ class _Linear(_Placed):
         def evaluate(values: Values) -> tuple[Any, dict[str, Any]]:
             array = values[layer]
             rows = array if array.ndim > 1 else array.reshape(len(array), 1)
-            read = rows[(slice(None), channels, *places)].reshape(len(rows), len(channels), -1)
+            read = rows[(slice(None), index, *places)].reshape(len(rows), len(channels), -1)
             activation = (ops.sums(read, 2) * factors).sum(axis=1)
             return activation, {layer: diff_for(tuple(array.shape))}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -44,6 +45,15 @@ def choose_device(name: str) -> torch.device:
 def memory_format(device: torch.device) -> torch.memory_format:
     """Channels last on a CPU, where it is faster for oneDNN's convolutions and pooling."""
     return torch.channels_last if device.type == "cpu" else torch.contiguous_format
+
+
+def vector(like: Tensor, numbers: Sequence[float]) -> Tensor:
+    """These numbers, of the type of a tensor and on its device.
+
+    Unlike ``like.new_tensor(numbers)``, this copies nothing from the host, which would wait for a
+    GPU.
+    """
+    return torch.stack([like.new_full((), number) for number in numbers])
 
 
 def has_packed(x: Tensor) -> bool:

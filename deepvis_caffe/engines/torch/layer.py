@@ -7,7 +7,7 @@ have nothing else; a few also define how their gradient is computed. See `Layer`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from deepvis_caffe.engines.out_of_memory import lack_of, ran_out
 from deepvis_caffe.engines.rules import Rule, rule_for
+from deepvis_caffe.engines.torch.derived import Derived
 from deepvis_caffe.engines.torch_support import why_not
 from deepvis_caffe.errors import EngineError, ModelError
 from deepvis_caffe.model import graph
@@ -61,6 +62,7 @@ class Layer(nn.Module):
         self.layer, self.param = layer, layer.param
         self._weight_shapes = [tuple(blob.shape) for blob in weights]
         self._fitting: set[tuple[torch.Size, ...]] = set()  # bottom shapes that passed the check
+        self._constants: Derived[Tops] = Derived()
         for i, blob in enumerate(weights):
             name = self.blobs[i] if i < len(self.blobs) else f"blob{i}"
             self.register_parameter(name, blob)
@@ -102,6 +104,24 @@ class Layer(nn.Module):
         """The current learned blob, or None; ten times as fast as a module's attribute."""
         found = self._parameters
         return found[name] if name in found else getattr(self, name)
+
+    def constants(self, like: Tensor, key: Any, make: Callable[[], Iterable[Tensor]]) -> Tops:
+        """The tensors of `make`, moved to the device of `like`; made again if the key changed.
+
+        For what depends on shapes only: a copy from the host in every pass would wait for a GPU.
+
+        Parameters
+        ----------
+        like
+            A bottom.
+        key
+            What `make` depends on, besides the bottom's type.
+        """
+
+        def moved(*_: Any) -> Tops:
+            return tuple(one.to(like.device) for one in make())
+
+        return self._constants.get((), (key, like.dtype, like.device), moved)
 
     def narrowed(self, channels: Sequence[int]) -> Layer | None:
         """A layer that computes only these channels of the top; None if that saves nothing."""

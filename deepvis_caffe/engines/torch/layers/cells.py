@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from deepvis_caffe.engines.torch.device import vector
 from deepvis_caffe.engines.torch.layer import Layer, Tops, register
 from deepvis_caffe.model.shapes.detection import region_boxes, region_classes
 
@@ -50,10 +51,10 @@ class Region(Layer):
         height, width = x.shape[2:]
         cells = x[0].unflatten(0, (options.num, -1))
         center, extent, objects, classes = cells.split([2, 2, 1, region_classes(options)], 1)
-        columns, rows = torch.arange(width), torch.arange(height)
-        corner = torch.stack(torch.meshgrid(columns, rows, indexing="xy")).to(x)
-        size = x.new_tensor([width, height])[:, None, None]
-        reference = x.new_tensor(list(options.biases)[: 2 * options.num])
+        columns, rows = (torch.arange(n, device=x.device) for n in (width, height))
+        corner = torch.stack(torch.meshgrid(columns, rows, indexing="xy")).to(x.dtype)
+        size = vector(x, [width, height])[:, None, None]
+        reference = vector(x, list(options.biases)[: 2 * options.num])
         boxes = [
             (center.sigmoid() + corner) / size,
             extent.exp() * reference.reshape(-1, 2, 1, 1) / size,

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deepvis_caffe.engines.arrays import copy_on_device
 from deepvis_caffe.engines.torch.derived import Derived
 from deepvis_caffe.engines.torch.device import has_packed, memory_format
 from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, one_or_all, register
@@ -105,7 +106,7 @@ class ImageConvolution(Convolution):
         """Only some of its filters, if there are no groups."""
         if self.group > 1:
             return None
-        some = list(channels)
+        some = copy_on_device(torch.tensor(channels), self.weight.device)
         return self.like(self.weight[some], None if self.bias is None else self.bias[some])
 
     def like(self, weight: Tensor, bias: Tensor | None) -> ImageConvolution:

@@ -8,12 +8,14 @@ and the taps' weights.
 from __future__ import annotations
 
 import math
+from functools import partial
 from itertools import repeat
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deepvis_caffe.engines.torch.device import vector
 from deepvis_caffe.engines.torch.layer import Layer, register
 from deepvis_caffe.engines.torch.layers.layout import top_shapes
 from deepvis_caffe.model.shapes.windows import deformable_groups, deformable_options
@@ -55,7 +57,7 @@ class _Deformable(Layer):
         x has, within `AT_ONCE`.
         """
         # grid_sample takes columns first, from -1 to 1 between the map's edges.
-        grid = (2 * at.flip(-1) + 1) / at.new_tensor(x.shape[:1:-1]) - 1
+        grid = (2 * at.flip(-1) + 1) / vector(at, x.shape[:1:-1]) - 1
         taps = math.prod(x.shape[1:2] + at.shape[2:-1])
         images = max(1, AT_ONCE // taps)
         parts = zip(
@@ -97,15 +99,16 @@ def _of_top(values: Tensor, size: tuple[int, ...]) -> Tensor:
 
 def _places(window: SlidingWindow, size: tuple[int, ...], like: Tensor) -> Tensor:
     """Row and column of each tap before offsets: (kernel, OH, OW, 2)."""
+    count = partial(torch.arange, device=like.device)
     rows, columns = (
-        torch.arange(kernel)[:, None] * dilation + torch.arange(positions) * stride - pad
+        count(kernel)[:, None] * dilation + count(positions) * stride - pad
         for kernel, dilation, positions, stride, pad in zip(
             window.kernel, window.dilation, size, window.stride, window.pad, strict=True
         )
     )
     down = rows[:, None, :, None].expand(-1, len(columns), -1, size[1])
     across = columns[None, :, None, :].expand(len(rows), -1, size[0], -1)
-    return torch.stack([down, across], -1).flatten(0, 1).to(like)
+    return torch.stack([down, across], -1).flatten(0, 1).to(like.dtype)
 
 
 @register("DeformableConvolution")
@@ -118,7 +121,7 @@ class DeformableConvolution(_Deformable):
 
     def forward(self, x: Tensor, offsets: Tensor) -> Tensor:  # noqa: D102
         size = top_shapes(self, x, offsets)[0][2:]
-        at, limit = self.moved(x, offsets, size), x.new_tensor(x.shape[2:])
+        at, limit = self.moved(x, offsets, size), vector(x, x.shape[2:])
         inside = ((at >= 0) & (at < limit)).all(-1, keepdim=True)
         return self.convolved(x, torch.where(inside, at.minimum(limit - 1), -2), size)
 

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deepvis_caffe.engines.arrays import copy_on_device
 from deepvis_caffe.engines.torch.derived import Derived
 from deepvis_caffe.engines.torch.device import has_packed
 from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, register
@@ -60,7 +61,7 @@ class InnerProduct(Layer):
         """Only some of its outputs, if they are axis 1 of the top."""
         if self.axis != 1:
             return None
-        some = list(channels)
+        some = copy_on_device(torch.tensor(channels), self.weight.device)
         weights = [self.weight[:, some] if self.transpose else self.weight[some]]
         weights += [] if self.bias is None else [self.bias[some]]
         return InnerProduct(

@@ -175,7 +175,8 @@ class Gather(Layer):
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         p = self.param.gather_param
-        some = x.index_select(p.axis % x.ndim, torch.tensor(list(p.indices), device=x.device))
+        (places,) = self.constants(x, None, lambda: [torch.tensor(list(p.indices))])
+        some = x.index_select(p.axis % x.ndim, places)
         return some.reshape(top_shapes(self, x)[0])
 
 

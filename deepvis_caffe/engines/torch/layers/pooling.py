@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deepvis_caffe.engines.torch.derived import Derived
 from deepvis_caffe.engines.torch.layer import Diffs, Layer, Tops, register
 from deepvis_caffe.model import graph
 from deepvis_caffe.model.schema_pb2 import LayerParameter, PoolingParameter
@@ -156,8 +157,8 @@ class Pooling(Layer):
         if all(axis.as_torch for axis in axes):
             return pool(x, kernel, stride, pad, self.param.pooling_param.ceil_mode)
         total = pool(_padded(x, axes, 0.0), kernel, stride, divisor_override=1)
-        area = functools.reduce(np.multiply.outer, [np.array(axis.lengths()) for axis in axes])
-        return total / torch.as_tensor(area, dtype=x.dtype, device=x.device)
+        (area,) = self.constants(x, tuple(axes), lambda: [_areas(axes).to(x.dtype)])
+        return total / area
 
 
 @register("SPP")
@@ -167,20 +168,32 @@ class SpatialPyramidPooling(Layer):
     He et al. 2014, "Spatial Pyramid Pooling in Deep Convolutional Networks for Visual Recognition".
     """
 
+    def __init__(self, layer: graph.Layer, weights: Sequence[nn.Parameter] = ()) -> None:
+        super().__init__(layer, weights)
+        self._pools: Derived[list[Pooling]] = Derived()
+
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        tops = []
-        for level in pyramid_levels(self.param, x.shape[2:]):
-            param = LayerParameter(type="Pooling", pooling_param=level)
-            pool = Pooling(replace(self.layer, type="Pooling", param=param))
-            (y,) = pool.infer(x)
-            tops.append(y)
+        size = tuple(x.shape[2:])
+        pools = self._pools.get((), size, lambda *_: self._make_pools(size))
+        tops = [pool.infer(x)[0] for pool in pools]
         return torch.cat([y.flatten(1) for y in tops], 1) if len(tops) > 1 else tops[0]
+
+    def _make_pools(self, size: tuple[int, ...]) -> list[Pooling]:
+        levels = pyramid_levels(self.param, size)
+        params = [LayerParameter(type="Pooling", pooling_param=level) for level in levels]
+        return [Pooling(replace(self.layer, type="Pooling", param=param)) for param in params]
 
 
 def _geometry(axes: list[_Axis]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     """Kernel, stride and padding, with an entry per axis."""
     kernel, stride, pad = zip(*((axis.kernel, axis.stride, axis.pad) for axis in axes), strict=True)
     return kernel, stride, pad
+
+
+def _areas(axes: list[_Axis]) -> Tensor:
+    """The area of each window, as Caffe counts it."""
+    lengths = [np.array(one.lengths()) for one in axes]
+    return torch.as_tensor(functools.reduce(np.multiply.outer, lengths))
 
 
 def _padded(x: Tensor, axes: list[_Axis], value: float) -> Tensor:

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deepvis_caffe.engines.torch.device import vector
 from deepvis_caffe.engines.torch.layer import Layer, register
 from deepvis_caffe.engines.torch.layers.layout import top_shapes
 
@@ -256,9 +257,9 @@ class MaskResize(Layer):
     """
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        rows, columns = (
-            self._matrix(old, new).to(x)
-            for old, new in zip(x.shape[2:], top_shapes(self, x)[0][2:], strict=True)
+        sizes = tuple(zip(x.shape[2:], top_shapes(self, x)[0][2:], strict=True))
+        rows, columns = self.constants(
+            x, sizes, lambda: [self._matrix(*pair).to(x.dtype) for pair in sizes]
         )
         return rows @ x @ columns.T
 
@@ -390,7 +391,7 @@ class DeformablePSROIPooling(Layer):
         start = torch.stack([y1, x1], 1) * p.spatial_scale - 0.5
         end = torch.stack([y2 + 1, x2 + 1], 1) * p.spatial_scale - 0.5
         size = (end - start).clamp(min=0.1)  # (R, 2)
-        number = torch.arange(parts).to(x)
+        number = torch.arange(parts, device=x.device).to(x.dtype)
         begin = torch.stack(torch.meshgrid(number, number, indexing="ij"), -1)  # (G, G, 2)
         begin = (begin / parts * size[:, None, None] + start[:, None, None])[:, None]
         if offsets is not None:
@@ -401,14 +402,14 @@ class DeformablePSROIPooling(Layer):
             moves = moves.flip(2).movedim(2, -1)  # columns come first
             begin = begin + moves * p.trans_std * size[:, None, None, None]
         step = size / (parts * p.sample_per_part)
-        steps = torch.arange(p.sample_per_part).to(x) * step[..., None]
+        steps = torch.arange(p.sample_per_part, device=x.device) * step[..., None]
         return begin[..., None] + steps[:, None, None, None]
 
     def _pooled(self, image: Tensor, at: Tensor) -> Tensor:
         """(R, output_dim, G, G) from one image (C, H, W)."""
         regions, classes, parts, *_, samples = at.shape
         maps = image.reshape(classes, -1, parts**2, *image.shape[1:]).transpose(1, 2).flatten(0, 1)
-        limit = at.new_tensor(image.shape[1:])[:, None]
+        limit = vector(at, image.shape[1:])[:, None]
         inside = (at >= -0.5) & (at <= limit - 0.5)
         at = at.minimum(limit - 1).clamp(min=0)
         # grid_sample counts from -1 to 1 between the map's edges; regions are side by side.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deepvis_caffe.engines.torch.device import vector
 from deepvis_caffe.engines.torch.layer import Layer, register
 from deepvis_caffe.engines.torch.layers.layout import top_shapes
 from deepvis_caffe.model.schema_pb2 import ResampleParameter, UnpoolingParameter
@@ -68,10 +70,10 @@ class Unpooling(Layer):
             return scattered(self, x, mask[0] if mask else _corners(x, stride, size), size)
         if self.param.unpooling_param.unpool == UnpoolingParameter.AVE:
             rows, columns = (
-                [max(min(k, limit - i * s), 1) for i in range(n)]
+                (limit - torch.arange(n, device=x.device) * s).clamp(1, k)
                 for n, k, s, limit in zip(x.shape[2:], kernel, stride, size, strict=True)
             )
-            x = x / torch.outer(x.new_tensor(rows), x.new_tensor(columns))
+            x = x / torch.outer(rows, columns)
         planes = x.reshape(-1, 1, *x.shape[2:])
         spread = F.conv_transpose2d(planes, x.new_ones(1, 1, *kernel), None, stride)
         spread = spread[:, :, : size[0], : size[1]]
@@ -113,12 +115,13 @@ class SpatialTransformer(Layer):
         given = given_theta(self.param)
         numbers = [next(free) if n is None else x.new_full((len(x),), n) for n in given]
         maps = torch.stack(numbers, 1).reshape(-1, 2, 3)
-        row, column = (torch.arange(n).to(x) * 2 / n - 1 for n in (rows, columns))
+        count = partial(torch.arange, dtype=x.dtype, device=x.device)
+        row, column = (count(n) * 2 / n - 1 for n in (rows, columns))
         row, column = row[:, None].expand(rows, columns), column.expand(rows, columns)
         places = torch.stack([row, column, torch.ones_like(row)], -1)
         seen = places.reshape(-1, 3) @ maps.transpose(1, 2)  # (N, positions, 2)
         # In grid_sample -1 and 1 are the map's edges, and columns come first.
-        grid = (seen + 1 / seen.new_tensor(x.shape[2:])).flip(2).unflatten(1, (rows, columns))
+        grid = (seen + 1 / vector(seen, x.shape[2:])).flip(2).unflatten(1, (rows, columns))
         return F.grid_sample(x, grid, align_corners=False)
 
 
@@ -156,17 +159,23 @@ class Resample(Layer):
     """
 
     def forward(self, x: Tensor, *like: Tensor) -> Tensor:  # noqa: D102
-        height, width = top_shapes(self, x, *like)[0][2:]
-        down, across = x.shape[2] / height, x.shape[3] / width
-        less = self.param.resample_param.antialias and max(down, across) > 1
-        rows = self._matrix(x, 2, height, across, less)
-        columns = self._matrix(x, 3, width, down, less)
+        sizes = tuple(x.shape[2:]), top_shapes(self, x, *like)[0][2:]
+        make = partial(self._matrices, *sizes, x.dtype)
+        rows, columns = self.constants(x, sizes, make)
         return rows @ x @ columns.T
 
-    def _matrix(self, x: Tensor, axis: int, outputs: int, other: float, antialias: bool) -> Tensor:
+    def _matrices(
+        self, inputs: tuple[int, ...], outputs: tuple[int, ...], dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        down, across = (old / new for old, new in zip(inputs, outputs, strict=True))
+        less = self.param.resample_param.antialias and max(down, across) > 1
+        rows = self._matrix(inputs[0], outputs[0], across, less)
+        columns = self._matrix(inputs[1], outputs[1], down, less)
+        return rows.to(dtype), columns.to(dtype)
+
+    def _matrix(self, inputs: int, outputs: int, other: float, antialias: bool) -> Tensor:
         """(outputs, inputs): the weight of each row or column of the bottom in each of the top."""
-        kind, inputs = self.param.resample_param.type, x.shape[axis]
-        factor = inputs / outputs
+        kind, factor = self.param.resample_param.type, inputs / outputs
         at = torch.arange(outputs, dtype=torch.float64) * factor + other / 2 - 0.5
         nearest = torch.trunc(at + torch.where(at < 0, -0.5, 0.5))  # half away from zero
         position = torch.arange(inputs, dtype=torch.float64)
@@ -181,7 +190,7 @@ class Resample(Layer):
             weights = weights * ((nearest[:, None] - position).abs() <= radius)
             total = weights.sum(1, keepdim=True)
             weights = torch.where(total == 0, total, weights / total)
-        return weights.to(x)
+        return weights
 
 
 def _cubic(distance: Tensor) -> Tensor:
