@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy.testing  # noqa: F401  # here, since numpy 1 starts a process (lscpu) at this import
 import pytest
-from helpers.array_ops import OPS
+from helpers.array_ops import KINDS
 from helpers.browser_page import open_browser
+from helpers.engine_nets import SIMULATED
 
 from deepvis_caffe.engines.arrays import ArrayOps
 from deepvis_caffe.errors import FetchError
@@ -76,10 +77,37 @@ def caffe() -> Any:
         pytest.skip(f"needs real pycaffe: {error}")
 
 
-@pytest.fixture(params=list(OPS))
+@pytest.fixture(scope="session", autouse=True)
+def simulated_device() -> Iterator[None]:
+    """With DEEPVIS_TEST_DEVICE=simulated, the nets of `load_text` run on a simulated GPU."""
+    if not SIMULATED:
+        yield
+        return
+    from helpers.simulated_cuda import simulated_cuda
+
+    with simulated_cuda():
+        yield
+
+
+@pytest.fixture
+def cuda() -> Iterator[None]:
+    """A CUDA device, a simulated one where there is no real one."""
+    import torch
+    from helpers.simulated_cuda import simulated_cuda
+
+    if torch.cuda.is_available():
+        yield
+        return
+    with simulated_cuda():
+        yield
+
+
+@pytest.fixture(params=list(KINDS))
 def ops(request: pytest.FixtureRequest) -> ArrayOps:
-    """The operations of each kind of array: numpy, torch, torch as on a device."""
-    return OPS[request.param]
+    """The operations of each kind of array: numpy, torch, torch on a CUDA device."""
+    if request.param == "cuda":
+        request.getfixturevalue("cuda")
+    return KINDS[request.param]
 
 
 @pytest.fixture(params=["torch", pytest.param("pycaffe", marks=pytest.mark.pycaffe)])

@@ -1,6 +1,6 @@
 """All GPU tests and benchmarks, in one command of at most eight minutes.
 
-    python -m benchmarks.gpu [--minutes 8] [--out benchmarks/gpu/out] [--device cuda|cpu]
+    python -m benchmarks.gpu [--minutes 8] [--out benchmarks/gpu/out] [--rehearse]
 
 For a machine with a GPU, Python, PyTorch and numpy, but without a network. Fetch the other packages
 beforehand, on another machine, with `python -m benchmarks.gpu.wheels`; they are installed from
@@ -13,8 +13,9 @@ if one fails, the others still run:
 - streams: images per second of a dataset scan, frames per second of the viewer
 
 Results are appended to `results.jsonl`, output goes to `log.txt`; at the end `RESULTS.md` is
-written, to the output folder and to `benchmarks/gpu/`. `--device cpu` is a rehearsal: everything
-runs once and small, and the figures mean nothing.
+written, to the output folder and to `benchmarks/gpu/`. `--rehearse` is for a machine without a GPU:
+everything runs once and small on a simulated one (`tests/helpers/simulated_cuda.py`), the viewer
+and pycaffe on the CPU, and the figures mean nothing.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def main() -> None:
     )
     parser.add_argument("--minutes", type=float, default=8, help="for all parts together")
     parser.add_argument("--out", type=Path, default=HERE / "out")
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--rehearse", action="store_true", help="on a simulated GPU")
     parser.add_argument("--wheels", type=Path, default=HERE / "wheels")
     parser.add_argument("--parts", default=",".join(PARTS), help="some of them, in this order")
     options = parser.parse_args()
@@ -56,16 +57,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as site:
         environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join([site, str(ROOT)]),
+            "PYTHONPATH": os.pathsep.join([site, str(ROOT), str(ROOT / "tests")]),
             "PYTHONUNBUFFERED": "1",
             "DEEPVIS_GPU_RESULTS": str(lines.resolve()),
-            "DEEPVIS_GPU_DEVICE": options.device,
+            "DEEPVIS_GPU_REHEARSAL": str(int(options.rehearse)),
             "DEEPVIS_GPU_WHEELS": str(options.wheels.resolve()),
         }
-        rehearsal = options.device == "cpu"
-        _write(
-            lines, part="run", what="machine", rehearsal=rehearsal, python=sys.version.split()[0]
-        )
+        version = sys.version.split()[0]
+        _write(lines, part="run", what="machine", rehearsal=options.rehearse, python=version)
         _install(options.wheels, Path(site), lines, log)
         for part in options.parts.split(","):
             seconds = min(PARTS[part], end - time.monotonic())
@@ -88,7 +87,7 @@ def main() -> None:
     )
     text = report.stdout or f"The report failed:\n{report.stderr}\n"
     (options.out / "RESULTS.md").write_text(text, encoding="utf-8")
-    if not rehearsal:
+    if not options.rehearse:
         (HERE / "RESULTS.md").write_text(text, encoding="utf-8")
     print(text)
 

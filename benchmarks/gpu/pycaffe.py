@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.gpu.common import DEVICE, REHEARSAL, WHEELS, seconds_left, write
+from benchmarks.gpu.common import ELSEWHERE, REHEARSAL, WHEELS, seconds_left, write
 from benchmarks.gpu.tests import run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,7 +45,7 @@ def main() -> None:
         )
         version = wheel.name.split("-")[1]
         smoke = (ROOT / "tools/pycaffe/smoke.py").read_text(encoding="utf-8")
-        device = "gpu" if DEVICE == "cuda" else "cpu"
+        device = "cpu" if REHEARSAL else "gpu"
         done = said([sys.executable, "-c", smoke, version, device], folder)
         ok = done.returncode == 0
         words = (done.stdout + done.stderr)[-1500:]
@@ -59,7 +59,7 @@ def main() -> None:
         tests = ["-k", "pycaffe", "tests/engines/test_contract.py"]
         if REHEARSAL:
             tests = ["-k", "pycaffe and says_what_it_is", "tests/engines/test_contract.py"]
-        run("contract, pycaffe in GPU mode", tests, {"DEEPVIS_TEST_DEVICE": DEVICE}, "pycaffe")
+        run("contract, pycaffe in GPU mode", tests, ELSEWHERE, "pycaffe")
 
 
 def said(command: list[str], folder: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
@@ -82,7 +82,7 @@ def build(folder: Path) -> Path | None:
     """Build a wheel with what this machine has, within the time left."""
     sdist = next(iter(WHEELS.glob("brocolli-caffe-*.tar.gz")), None)
     command = [sys.executable, "tools/pycaffe/build.py", "--no-install"]
-    command += ["--cuda", "on" if DEVICE == "cuda" else "off"]
+    command += ["--cuda", "off" if REHEARSAL else "on"]
     command += ["--sdist", str(sdist)] if sdist else []
     os.environ["DEEPVIS_CACHE"] = str(folder / "cache")
     if REHEARSAL:
@@ -148,7 +148,7 @@ def time_both() -> None:
     from benchmarks.cases import load
 
     for engine in ("pycaffe", "torch"):
-        net, _, _ = load(NET, engine, DEVICE)
+        net, _, _ = load(NET, engine, ELSEWHERE)
         for batch in BATCHES:
             x = net.ops.asarray(
                 np.random.default_rng(0).normal(0, 50, (batch, *net.preprocessor.shape))

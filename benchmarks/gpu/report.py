@@ -22,7 +22,7 @@ def report(results: Sequence[Result]) -> str:
     run = next(iter(named(results, "machine")), {})
     text = ["# On a GPU", ""]
     if run.get("rehearsal"):
-        text += ["**rehearsal on the CPU: no figures.** No number here means anything.", ""]
+        text += ["**rehearsal on a simulated GPU: no figures.** No number here means anything.", ""]
     text += list(_machine(results, run))
     text += ["", "## Parts", "", *table(named(results, "ended"), ("part", "status", "seconds"))]
     text += ["", "## Tests", "", *_tests(results)]

@@ -18,14 +18,13 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.gpu.common import DEVICE, REHEARSAL, seconds_left, write
+from benchmarks.gpu.common import REHEARSAL, gpu, seconds_left, write
 from benchmarks.gpu.nets import BFLOAT16, FLOAT32, LAYERS, TF32, Way, images, running
 from deepvis_caffe.optimizer.ascent import ascend
 from deepvis_caffe.optimizer.batch_info import BatchInfo
 from deepvis_caffe.optimizer.readers import TargetBatch, TargetReader
 from deepvis_caffe.optimizer.run import ascent_params
 
-CUDA = DEVICE == "cuda"
 WARM, TIMED = (1, 2) if REHEARSAL else (24, 40)
 BATCHES = (2,) if REHEARSAL else (128, 512, 32, 256, 64)
 ALL_IMAGES = 1000 * 9 * 500  # image-steps of all classes of ImageNet, 9 seeds, 500 steps
@@ -45,18 +44,17 @@ WAYS = (
 
 
 def main() -> None:
-    if CUDA:
-        properties = torch.cuda.get_device_properties(0)
-        write(
-            "steps",
-            "device",
-            name=properties.name,
-            capability=list(torch.cuda.get_device_capability(0)),
-            memory_gib=round(properties.total_memory / 2**30, 1),
-            torch=torch.__version__,
-            cuda=torch.version.cuda,
-            cudnn=torch.backends.cudnn.version(),
-        )
+    properties = torch.cuda.get_device_properties(0)
+    write(
+        "steps",
+        "device",
+        name=properties.name,
+        capability=list(torch.cuda.get_device_capability(0)),
+        memory_gib=round(properties.total_memory / 2**30, 1),
+        torch=torch.__version__,
+        cuda=torch.version.cuda,
+        cudnn=torch.backends.cudnn.version(),
+    )
     with Utilization() as used:
         selection_against_sorting()
         for number, (name, layer, way, batches) in enumerate(plan()):
@@ -64,7 +62,7 @@ def main() -> None:
                 write("steps", "left out", net=name, way=str(way), why="no time was left")
                 continue
             try:
-                with running(name, way, DEVICE) as net:
+                with running(name, way, "cuda") as net:
                     for batch in batches:
                         if seconds_left() > 4:
                             measure(net, name, layer, way, batch, used)
@@ -74,8 +72,7 @@ def main() -> None:
             except Exception as error:  # one way may fail in any manner; continue with the others
                 said = f"{type(error).__name__}: {error}"[:400]
                 write("steps", "failed", net=name, way=str(way), why=said)
-            if CUDA:
-                torch.cuda.empty_cache()
+            torch.cuda.empty_cache()
 
 
 def plan() -> Iterator[tuple[str, str, Way, tuple[int, ...]]]:
@@ -97,13 +94,13 @@ def measure(net: Any, name: str, layer: str, way: Way, batch: int, used: Utiliza
 
     def after_step(t: int, x: Any) -> bool:
         if t in (WARM - 1, WARM + TIMED - 1):
-            _wait()
+            torch.cuda.synchronize()
             stamps[t] = time.monotonic()
         return True
 
     began = time.monotonic()
     run(net, layer, batch, WARM + TIMED + 1, after_step)
-    _wait()
+    torch.cuda.synchronize()
     total = time.monotonic() - began
     first, last = stamps[WARM - 1], stamps[WARM + TIMED - 1]
     rate = batch * TIMED / (last - first)
@@ -119,11 +116,10 @@ def measure(net: Any, name: str, layer: str, way: Way, batch: int, used: Utiliza
         rest_of_the_batch_s=round(total - (last - first), 2),
         hours_for_all_classes=round(ALL_IMAGES / rate / 3600, 3),
         gpu_percent=used.mean(first, last),
-        memory_gib=round(torch.cuda.max_memory_allocated() / 2**30, 2) if CUDA else None,
+        memory_gib=round(torch.cuda.max_memory_allocated() / 2**30, 2),
         **_passes(net, layer, batch),
     )
-    if CUDA:
-        torch.cuda.reset_peak_memory_stats()
+    torch.cuda.reset_peak_memory_stats()
 
 
 def run(
@@ -150,27 +146,24 @@ def _passes(net: Any, layer: str, batch: int) -> dict[str, float]:
     repeats = 1 if REHEARSAL else 10
     for timed in (False, True):
         if timed:
-            _wait()
+            torch.cuda.synchronize()
             began = time.monotonic()
         for _ in range(repeats):
             net.evaluate(x, layer)
             net.input_gradient(diff)
-    _wait()
+    torch.cuda.synchronize()
     return {"ms_net_alone": round(1000 * (time.monotonic() - began) / repeats, 3)}
 
 
 def profile(net: Any, layer: str, batch: int) -> None:
     """Where a step's time goes: the profiler's table, by kernel or operator."""
-    activities = [torch.profiler.ProfilerActivity.CPU]
-    activities += [torch.profiler.ProfilerActivity.CUDA] if CUDA else []
+    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
     run(net, layer, batch, 2, lambda t, x: True)
     with torch.profiler.profile(activities=activities) as profiler:
         run(net, layer, batch, 2 if REHEARSAL else 8, lambda t, x: True)
-        _wait()
-    by = "self_cuda_time_total" if CUDA else "self_cpu_time_total"
-    table = profiler.key_averages().table(
-        sort_by=by, row_limit=30, max_name_column_width=60, top_level_events_only=False
-    )
+        torch.cuda.synchronize()
+    by = "self_cuda_time_total"
+    table = profiler.key_averages().table(sort_by=by, row_limit=30, max_name_column_width=60)
     write("steps", "profile", layer=layer, batch=batch, table=table)
 
 
@@ -185,7 +178,7 @@ def flops(net: Any, name: str, layer: str) -> None:
 def selection_against_sorting() -> None:
     """Time each image's percentile by selection, as in the ascent, and by sorting."""
     batch = 2 if REHEARSAL else 256
-    rows = torch.rand((batch, 227 * 227), device=DEVICE)
+    rows = torch.rand((batch, 227 * 227), device="cuda")
     middle = rows.shape[1] // 2
     found: dict[str, float] = {}
     for way, call in {
@@ -193,18 +186,13 @@ def selection_against_sorting() -> None:
         "sort_ms": lambda: rows.sort(dim=1),
     }.items():
         call()
-        _wait()
+        torch.cuda.synchronize()
         began = time.monotonic()
         for _ in range(3):
             call()
-        _wait()
+        torch.cuda.synchronize()
         found[way] = round(1000 * (time.monotonic() - began) / 3, 3)
     write("steps", "percentile", batch=batch, **found)
-
-
-def _wait() -> None:
-    if CUDA:
-        torch.cuda.synchronize()
 
 
 class Utilization:
@@ -247,4 +235,5 @@ class Utilization:
 
 
 if __name__ == "__main__":
-    main()
+    with gpu():
+        main()

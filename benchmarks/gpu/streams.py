@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.cases import load
 from benchmarks.dataset import write_photos
-from benchmarks.gpu.common import DEVICE, REHEARSAL, seconds_left, write
+from benchmarks.gpu.common import ELSEWHERE, REHEARSAL, gpu, seconds_left, write
 from benchmarks.gpu.nets import images
 from benchmarks.viewer import OURS, run
 from deepvis_caffe.dataset.image_files import read_folder
@@ -28,12 +28,13 @@ SECONDS = 1 if REHEARSAL else 6
 
 
 def main() -> None:
-    scan()
+    with gpu():
+        scan()
     for name in VIEWED:
         if seconds_left() < SECONDS + 8:
             write("streams", "viewer left out", net=name, why="no time was left")
             continue
-        figures = run(name, OURS, SECONDS, DEVICE)
+        figures = run(name, OURS, SECONDS, ELSEWHERE)
         write(
             "streams",
             "viewer",
@@ -47,7 +48,7 @@ def main() -> None:
 
 def scan() -> None:
     """Time a scan of all layers of one net over JPEGs of 500 x 375 pixels, and its parts alone."""
-    net, _, _ = load(NET, "torch", DEVICE)
+    net, _, _ = load(NET, "torch", "cuda")
     threads = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
         write_photos(Path(folder), PHOTOS, 375, 500)
@@ -63,8 +64,7 @@ def scan() -> None:
     for _ in range(2 if REHEARSAL else 12):
         began = time.monotonic()
         net.reduce(x, outputs, lambda blob, value: value.sum())
-        if DEVICE == "cuda":
-            torch.cuda.synchronize()
+        torch.cuda.synchronize()
         times.append(time.monotonic() - began)
     write(
         "streams",

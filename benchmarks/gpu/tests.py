@@ -12,49 +12,61 @@ import tempfile
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-from benchmarks.gpu.common import DEVICE, REHEARSAL, seconds_left, write
+from benchmarks.gpu.common import REHEARSAL, seconds_left, write
 
 
 def _files(*names: str) -> list[str]:
-    return [f"tests/engines/test_{name}.py" for name in names]
+    return [f"tests/engines/{name}.py" for name in names]
 
 
-# Files whose nets come from `load_text` and whose arrays are numpy's or the engine's own.
-# (title, arguments of pytest, environment)
+CONTRACT = (
+    *("test_contract", "test_several_layers", "test_modes", "test_layer_names", "test_held"),
+    *("torch/test_ascent", "torch/test_fusion", "torch/test_changed_weights"),
+)
+LAYERS = "test_layers_recurrent", "test_detections", "test_rows", "test_opaque"
+DEVICE = "simulated" if REHEARSAL else "cuda"
+
+
+# (title, arguments of pytest); the nets of `load_text` run on the GPU.
 RUNS = (
     (
         "CUDA tests",
-        ["-m", "cuda", "tests/engines/torch/test_cuda.py"],
-        {"DEEPVIS_TEST_DEVICE": DEVICE},
+        [
+            *("-m", "cuda", "tests/test_simulated_cuda.py"),
+            *_files("torch/test_cuda", "torch/test_graphs"),
+            "tests/optimizer/test_waits.py",
+        ],
     ),
     (
         "contract, torch engine on the GPU",
-        ["-k", "torch", *_files("contract", "several_layers", "modes", "layer_names", "held")],
-        {"DEEPVIS_TEST_DEVICE": DEVICE},
+        ["-k", "torch", *_files(*CONTRACT)],
     ),
     (
         "layers and attribution, torch engine on the GPU",
         [
             *("-m", "not pycaffe", "-k", "not pycaffe"),
-            *_files("layers_recurrent", "detections", "rows", "opaque"),
+            *_files(*LAYERS),
             "tests/attribution/test_methods.py",
         ],
-        {"DEEPVIS_TEST_DEVICE": DEVICE},
+    ),
+    (
+        "arrays and regularizers on the GPU",
+        ["-m", "not slow", "-k", "cuda", *_files("test_arrays"), "tests/optimizer"],
     ),
 )
 REHEARSED = 1  # files of each run in a rehearsal
 
 
 def main() -> None:
-    for title, arguments, environment in RUNS:
+    for title, arguments in RUNS:
         if REHEARSAL:
             files = [word for word in arguments if word.startswith("tests/")]
             arguments = [word for word in arguments if word not in files[REHEARSED:]]
-        run(title, arguments, environment)
+        run(title, arguments, DEVICE)
 
 
-def run(title: str, arguments: list[str], environment: dict[str, str], part: str = "tests") -> None:
-    """Run pytest once, and write its outcome."""
+def run(title: str, arguments: list[str], device: str, part: str = "tests") -> None:
+    """Run pytest once with nets on a device, and write its outcome."""
     left = seconds_left()
     if left < 8:
         write(part, title, status="no time was left")
@@ -65,7 +77,10 @@ def run(title: str, arguments: list[str], environment: dict[str, str], part: str
         command += ["-p", "no:cacheprovider", *arguments]
         try:
             done = subprocess.run(
-                command, env={**os.environ, **environment}, timeout=left - 3, check=False
+                command,
+                env={**os.environ, "DEEPVIS_TEST_DEVICE": device},
+                timeout=left - 3,
+                check=False,
             )
             status = f"exit status {done.returncode}"
         except subprocess.TimeoutExpired:

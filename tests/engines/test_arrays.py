@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from helpers.array_ops import OPS
+from helpers.array_ops import ON_EACH_KIND
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -72,14 +72,13 @@ def test_asarray_and_numpy_copy(ops: ArrayOps) -> None:
     assert host.tolist() == read.tolist() == [0, 0, 0]
 
 
-@pytest.mark.parametrize("ops", OPS.values(), ids=OPS)
 @given(
     seed=st.integers(0, 1000),
     rows=st.integers(1, 5),
     length=st.integers(1, 300),
     shared=st.booleans(),
 )
-@settings(deadline=None, derandomize=True, max_examples=40)
+@settings(max_examples=40, **ON_EACH_KIND)
 def test_percentile_is_numpys(
     ops: ArrayOps, seed: int, rows: int, length: int, shared: bool
 ) -> None:

@@ -1,28 +1,23 @@
-"""Both kinds of arrays, and torch's as on a GPU, for tests of code that works on either."""
+"""The kinds of arrays, for tests of code that works on each; see the fixture `ops`."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+from hypothesis import HealthCheck
 
 from deepvis_caffe.engines.arrays import ArrayOps, NumpyOps, TorchOps
 from deepvis_caffe.model.preprocess import Preprocessor
 from deepvis_caffe.optimizer.batch_info import BatchInfo
 
-
-class DeviceOps(TorchOps):
-    """Torch's as on a device whose memory numpy cannot share."""
-
-    def __init__(self) -> None:
-        super().__init__("cpu")
-        self.on_host = False
-
-    def free_memory(self) -> None:
-        """There is no such device to ask."""
-
-
-OPS = {"numpy": NumpyOps(), "torch": TorchOps(), "device": DeviceOps()}
+# For hypothesis with the fixture `ops`, which is the same for all examples.
+ON_EACH_KIND: dict[str, Any] = {
+    "deadline": None,
+    "derandomize": True,
+    "suppress_health_check": [HealthCheck.function_scoped_fixture],
+}
+KINDS = {"numpy": NumpyOps(), "torch": TorchOps(), "cuda": TorchOps("cuda:0")}
 
 
 def normal(*shape: int, seed: int = 0, scale: float = 1.0) -> np.ndarray:

@@ -15,8 +15,11 @@ from deepvis_caffe.model.fillers import random_weights
 from deepvis_caffe.model.model import load_model
 from deepvis_caffe.model.shapes import infer
 
-# Where the nets of `load_text` run: `benchmarks/gpu` runs the engines' tests on a GPU, too.
-DEVICE = os.environ.get("DEEPVIS_TEST_DEVICE", "cpu")
+# Where the nets of `load_text` run: "cpu", "cuda", or "simulated" for a simulated CUDA device.
+# `benchmarks/gpu` runs the engines' tests on a GPU, too.
+_ASKED = os.environ.get("DEEPVIS_TEST_DEVICE", "cpu")
+SIMULATED = _ASKED == "simulated"
+DEVICE = "cuda" if SIMULATED else _ASKED
 
 
 def net_text(*layers: str, **inputs: Sequence[int]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.array_ops import OPS, normal
+from helpers.array_ops import ON_EACH_KIND, normal
 from helpers.fake_nets import FakeNet, bumps, linear
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -235,10 +235,9 @@ all_params = st.builds(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(OPS))
 @given(params=all_params, units=st.lists(st.integers(0, 4), min_size=1, max_size=3))
-@settings(deadline=None, derandomize=True, max_examples=40)
-def test_a_batch_equals_single_runs(name: str, params: AscentParams, units: list[int]) -> None:
+@settings(max_examples=40, **ON_EACH_KIND)
+def test_a_batch_equals_single_runs(ops: ArrayOps, params: AscentParams, units: list[int]) -> None:
     # units 3 and 4 are dead and infinite: they must not touch their neighbours
     centers = normal(3, *SHAPE, scale=40)
 
@@ -247,7 +246,7 @@ def test_a_batch_equals_single_runs(name: str, params: AscentParams, units: list
         dead, endless = np.zeros((len(x), 1)), np.full((len(x), 1), np.inf)
         return np.concatenate([values, dead, endless], 1), lambda diff: pull(diff[:, :3])
 
-    net = FakeNet(formula, 5, SHAPE, OPS[name])
+    net = FakeNet(formula, 5, SHAPE, ops)
     together = optimize(net, "unit", units, seeds=[0, 7], preset=params, batch_size=99)
     alone = optimize(net, "unit", units, seeds=[0, 7], preset=params, batch_size=1)
     for a, b in zip(together, alone, strict=True):

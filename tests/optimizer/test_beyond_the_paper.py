@@ -6,7 +6,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from helpers.array_ops import OPS, batch_info, normal
+from helpers.array_ops import KINDS, ON_EACH_KIND, batch_info, normal
 from helpers.fake_nets import FakeNet, bumps, linear
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -151,7 +151,7 @@ def maps_of(params: AscentParams, info: BatchInfo) -> np.ndarray:
 def test_a_view_is_a_turn_a_zoom_and_a_shift_about_the_middle() -> None:
     params = AscentParams(jitter=0.25, scale=0.5, rotation=30, iterations=4)
     draws = np.random.default_rng([STREAM, 11]).uniform(-1, 1, (4, 4))
-    maps = maps_of(params, batch_info(OPS["numpy"], 9, 5, seeds=[11], steps=4))[:, 0]
+    maps = maps_of(params, batch_info(KINDS["numpy"], 9, 5, seeds=[11], steps=4))[:, 0]
     for (turn, zoom, down, right), affine in zip(draws, maps, strict=True):
         angle, zoom = np.radians(30 * turn), 1.5**zoom
         for corner in ([0, 0], [0, 4], [8, 0], [8, 4]):
@@ -166,7 +166,7 @@ def test_a_view_is_a_turn_a_zoom_and_a_shift_about_the_middle() -> None:
 def test_octaves_come_nearer() -> None:
     # 3 octaves of 2 steps: at a quarter of the size, at half, at the whole
     params = AscentParams(octaves=3, octave_scale=2, iterations=6)
-    steps = maps_of(params, batch_info(OPS["numpy"], 11, 11, steps=6))[:, 0, 0, 0]
+    steps = maps_of(params, batch_info(KINDS["numpy"], 11, 11, steps=6))[:, 0, 0, 0]
     assert steps.tolist() == [4, 4, 2, 2, 1, 1]
 
 
@@ -290,11 +290,10 @@ extras = st.builds(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(OPS))
 @given(params=extras)
-@settings(deadline=None, derandomize=True, max_examples=25)
-def test_a_batch_equals_single_runs(name: str, params: AscentParams) -> None:
-    net = FakeNet(bumps(normal(3, *SHAPE, scale=40)), 3, SHAPE, OPS[name])
+@settings(max_examples=25, **ON_EACH_KIND)
+def test_a_batch_equals_single_runs(ops: ArrayOps, params: AscentParams) -> None:
+    net = FakeNet(bumps(normal(3, *SHAPE, scale=40)), 3, SHAPE, ops)
     together = optimize(net, "unit", [0, 2], seeds=[0, 7], preset=params, batch_size=99)
     alone = optimize(net, "unit", [0, 2], seeds=[0, 7], preset=params, batch_size=1)
     for a, b in zip(together, alone, strict=True):

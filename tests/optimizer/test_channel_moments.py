@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from helpers.array_ops import OPS, normal
+from helpers.array_ops import KINDS, normal
 from helpers.engine_nets import conv, layer, load_text, net_text, noise, relu
 
 import deepvis_caffe as dv
@@ -51,9 +51,7 @@ def net(engine: str, folder: Path) -> Net:
     return load_text(engine, folder, TEXT, mean=(100, 110, 120))
 
 
-@pytest.mark.parametrize("kind", list(OPS))
-def test_the_departure_is_the_formulas(kind: str) -> None:
-    ops = OPS[kind]
+def test_the_departure_is_the_formulas(ops: ArrayOps) -> None:
     values = {"a": normal(3, 5, 7, 6, scale=9) + 4, "b": normal(3, 2, 3, 3, seed=1)}
     moments, expected = {}, 0
     for place, (name, value) in enumerate(values.items()):
@@ -71,7 +69,7 @@ def test_the_departure_is_the_formulas(kind: str) -> None:
 def test_the_gradient_is_that_of_finite_differences() -> None:
     values = normal(2, 4, 5, 6)
     moments = Moments(*(abs(normal(4, seed=seed)) + 0.5 for seed in range(4)))
-    departs = departure(OPS["numpy"], {"a": moments})
+    departs = departure(KINDS["numpy"], {"a": moments})
     _, diffs = departs({"a": values})
     step = 1e-5 * normal(*values.shape, seed=9)
     before, after = (departs({"a": values + sign * step})[0] for sign in (-1, 1))

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.array_ops import OPS
 
+from deepvis_caffe.engines.arrays import ArrayOps
 from deepvis_caffe.errors import SettingsError
 from deepvis_caffe.optimizer.rates import (
     Constant,
@@ -23,10 +23,8 @@ GRADIENTS = np.array([[[[2, -2], [2, -2]]], [[[0.5, 0], [0.5, 0]]]], np.float32)
 GRADIENTS[1] *= np.sqrt(2)
 
 
-@pytest.fixture(params=list(OPS))
-def rates_of(request: pytest.FixtureRequest) -> Any:
-    ops = OPS[request.param]
-
+@pytest.fixture
+def rates_of(ops: ArrayOps) -> Any:
     def rates(
         rate: Any, activations: list[float], pixel_scale: float = 1.0, progress: float = 0.0
     ) -> list[float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.array_ops import OPS, batch_info
+from helpers.array_ops import ON_EACH_KIND, batch_info
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
@@ -31,10 +31,9 @@ def images(*shape: int, seed: int = 0) -> np.ndarray:
     sigma=st.floats(0.3, 8),
     seed=st.integers(0, 99),
 )
-@settings(deadline=None, derandomize=True, max_examples=40)
-@pytest.mark.parametrize("name", list(OPS))
-def test_blur_is_scipys(name: str, height: int, width: int, sigma: float, seed: int) -> None:
-    ops, x = OPS[name], images(2, 3, height, width, seed=seed)
+@settings(max_examples=40, **ON_EACH_KIND)
+def test_blur_is_scipys(ops: ArrayOps, height: int, width: int, sigma: float, seed: int) -> None:
+    x = images(2, 3, height, width, seed=seed)
     got = apply(ops, operators.blur(sigma).bind(batch_info(ops, height, width)), x, x)
     expected = np.stack([[gaussian_filter(channel, sigma) for channel in image] for image in x])
     np.testing.assert_allclose(got, expected, atol=2e-4)

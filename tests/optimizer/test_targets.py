@@ -22,7 +22,8 @@ SOUTH = Direction((0.5, 0, -2, 1), "south")
 
 
 def read(objective: TargetBatch, ops: ArrayOps, values: np.ndarray = VALUES):
-    return [np.asarray(one) for one in objective(ops.asarray(values))]
+    on_host = np.asarray if ops.on_host else ops.numpy
+    return [one if one is None else on_host(one) for one in objective(ops.asarray(values))]
 
 
 CASES = {

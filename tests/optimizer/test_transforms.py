@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.array_ops import OPS, batch_info, normal
+from helpers.array_ops import KINDS, batch_info, normal
 from helpers.fake_nets import FakeNet, bumps, linear
 from scipy.ndimage import affine_transform
 
@@ -109,7 +109,7 @@ def test_flip_mirrors_half_of_the_time(ops: ArrayOps) -> None:
 
 
 def test_a_crop_lies_within_the_image_and_is_shown_at_full_size() -> None:
-    batch = info(OPS["numpy"], steps=300)
+    batch = info(KINDS["numpy"], steps=300)
     maps = t.affine_maps([t.random_resized_crop(0.25, 0.75).move(batch)], batch)
     sides = maps[..., 0, 0]
     np.testing.assert_array_equal(sides, maps[..., 1, 1])
@@ -143,10 +143,10 @@ def test_affine_transforms_beside_each_other_make_one_warp(ops: ArrayOps) -> Non
 
 
 def test_two_of_a_kind_draw_different_numbers() -> None:
-    batch = info(OPS["numpy"])
+    batch = info(KINDS["numpy"])
     once = t.jitter(0.1).move(batch).shift
     maps: list[np.ndarray] = []
-    ops = OPS["numpy"]
+    ops = KINDS["numpy"]
     original = type(ops).warps
     try:
         type(ops).warps = lambda self, *given: maps.append(given[0]) or original(self, *given)
@@ -160,8 +160,8 @@ def test_two_of_a_kind_draw_different_numbers() -> None:
 
 
 def test_a_transform_is_drawn_from_its_images_seed_alone() -> None:
-    alone = info(OPS["numpy"], seeds=[7], units=[0])
-    beside = info(OPS["numpy"])
+    alone = info(KINDS["numpy"], seeds=[7], units=[0])
+    beside = info(KINDS["numpy"])
     for one in (t.jitter(0.1), t.flip(), t.random_resized_crop(0.2)):
         np.testing.assert_array_equal(
             t.affine_maps([one.move(alone)], alone)[:, 0],
@@ -291,7 +291,7 @@ def test_functions_in_a_row_may_change_the_size(ops: ArrayOps) -> None:
         (lambda x: x[:, :1], r"returned shape \(3, 1, 9, 8\).* expected \(3, 3, height, width\)"),
         (lambda x: x.sum(), r"returned shape \(\)"),
         (lambda x: None, "returned NoneType; expected a torch tensor"),
-        (lambda x: x.detach().numpy(), "returned ndarray; expected a torch tensor"),
+        (lambda x: x.detach().cpu().numpy(), "returned ndarray; expected a torch tensor"),
     ],
 )
 def test_a_function_that_is_not_a_transform_is_named(
@@ -313,7 +313,7 @@ def test_a_gradient_that_does_not_reach_the_image(ops: ArrayOps) -> None:
 
 def test_without_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    ops = OPS["numpy"]
+    ops = KINDS["numpy"]
     t.composed([t.jitter(0.1), t.noise(2)], info(ops))(normal(3, *SHAPE), 0)
     with pytest.raises(EngineError, match=r"transform .*curved .* PyTorch is not installed"):
         t.composed([curved], info(ops))

@@ -1,4 +1,4 @@
-"""The GPU benchmarks, rehearsed on the CPU: each part runs, and its output."""
+"""The GPU benchmarks, rehearsed on a simulated GPU: each part runs, and its output."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.gpu import report
 from benchmarks.gpu.__main__ import PARTS, run_for
+from benchmarks.gpu.tests import RUNS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,9 +21,9 @@ def rehearse(part: str, folder: Path) -> list[dict]:
     lines, log = folder / "results.jsonl", folder / "log.txt"
     environment = {
         **os.environ,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
         "OMP_NUM_THREADS": "1",
-        "DEEPVIS_GPU_DEVICE": "cpu",
+        "DEEPVIS_GPU_REHEARSAL": "1",
         "DEEPVIS_GPU_RESULTS": str(lines),
         "DEEPVIS_GPU_WHEELS": str(folder / "no wheels"),
     }
@@ -55,6 +56,16 @@ def test_scan_and_viewer_are_measured(tmp_path: Path) -> None:
     assert [one["what"] for one in found] == ["scan", "viewer"]
 
 
+@pytest.mark.slow
+@pytest.mark.process
+def test_the_tests_pass(tmp_path: Path) -> None:
+    found = rehearse("tests", tmp_path)
+    assert [(one["what"], one["status"]) for one in found] == [
+        (title, "exit status 0") for title, _ in RUNS
+    ]
+    assert not any(one["skipped"] for one in found)
+
+
 @pytest.mark.process
 def test_without_a_wheel_pycaffe_says_what_it_would_build(tmp_path: Path) -> None:
     (one,) = rehearse("pycaffe", tmp_path)
@@ -81,7 +92,7 @@ def test_the_report_tells_a_rehearsal_from_a_run() -> None:
     assert "| 50.0 |" in real  # TFLOP/s: 25000 times 2 GFLOP
     assert "- CUDA tests: test_x: not close" in real
     rehearsed = report.report([{**run, "rehearsal": True}, rate])
-    assert "rehearsal on the CPU: no figures" in rehearsed
+    assert "rehearsal on a simulated GPU: no figures" in rehearsed
 
 
 def test_each_part_is_a_module_of_its_own() -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.engine_nets import conv, layer, load_text, net_text, noise, relu
+from helpers.engine_nets import conv, layer, load_text, net_text, noise, relu, weights_for
 
 from deepvis_caffe.engines.base import Net
+from deepvis_caffe.engines.load import load_net
 
 # data -> a -> relu -> b -> leaky (slope) -> out
 #                 \--> c ---------------------> out
@@ -96,12 +97,13 @@ def test_the_ascent_equals_forward_and_backward(
     dy = noise(3, *net.shapes[value][1:], seed=4)
     dx = net.backward(name, dy, mode)["data"]
     for _ in range(2):
-        top = net.evaluate(torch.tensor(x), name)
+        top = net.evaluate(net.ops.asarray(x), name)
         if net.model.graph.blobs[value.blob] == value:
-            np.testing.assert_allclose(top, final, rtol=1e-5, atol=1e-5)
-        given = torch.tensor(dy)
-        np.testing.assert_allclose(net.input_gradient(given, mode), dx, atol=1e-4)
-        np.testing.assert_array_equal(given, dy)  # the caller's own
+            np.testing.assert_allclose(net.ops.numpy(top), final, rtol=1e-5, atol=1e-5)
+        given = net.ops.asarray(dy)
+        found = net.ops.numpy(net.input_gradient(given, mode))
+        np.testing.assert_allclose(found, dx, atol=1e-4)
+        np.testing.assert_array_equal(net.ops.numpy(given), dy)  # the caller's own
 
 
 @pytest.mark.parametrize("text", [BRANCHES, POOLED, SHARED, JOINED])
@@ -111,32 +113,31 @@ def test_every_blob_by_reduce_is_forwards(tmp_path: Path, text: str) -> None:
     x, blobs = noise(3, 2, 8, 9), list(net.model.graph.blobs)
     expected = net.forward(x, blobs)
     for wanted in (blobs, *([blob] for blob in blobs)):
-        found = net.reduce(x, wanted, lambda blob, value: value.numpy().copy())
+        found = net.reduce(x, wanted, lambda blob, value: net.ops.numpy(value))
         for blob, value in found.items():
             np.testing.assert_allclose(value, expected[blob], rtol=1e-5, atol=1e-5)
 
 
 def test_a_dead_unit_below_a_pooling_has_a_gradient_of_zero(tmp_path: Path) -> None:
     net = load_text("torch", tmp_path, POOLED)
-    top = net.evaluate(torch.zeros(2, 2, 8, 9), "pool")
+    top = net.evaluate(net.ops.asarray(np.zeros((2, 2, 8, 9))), "pool")
     dx = net.input_gradient(torch.zeros_like(top))
     assert dx.shape == (2, 2, 8, 9)
-    assert not dx.any()
+    assert not net.ops.numpy(dx).any()
 
 
 def test_some_channels_after_others(tmp_path: Path) -> None:
     net: Net = load_text("torch", tmp_path, POOLED)
-    x = torch.tensor(noise(3, 2, 8, 9))
-    whole = net.evaluate(x, "pool_b").clone()
+    x = net.ops.asarray(noise(3, 2, 8, 9))
+    whole = net.ops.numpy(net.evaluate(x, "pool_b"))
     for channels in ((5,), (7, 1), (5,), (30,)):
-        np.testing.assert_allclose(
-            net.evaluate(x, "pool_b", channels), whole[:, list(channels)], rtol=1e-5, atol=1e-6
-        )
+        some = net.ops.numpy(net.evaluate(x, "pool_b", channels))
+        np.testing.assert_allclose(some, whole[:, list(channels)], rtol=1e-5, atol=1e-6)
 
 
 def test_an_error_names_what_a_convolution_came_upon(tmp_path: Path) -> None:
     net = load_text("torch", tmp_path, POOLED)
-    for act in (net.forward, lambda x: net.evaluate(torch.tensor(x), "relu_b")):
+    for act in (net.forward, lambda x: net.evaluate(net.ops.asarray(x), "relu_b")):
         with pytest.raises(Exception, match=r"'b' \(Convolution\) .* pool \(1, 6, 1, 1\)"):
             act(noise(1, 2, 3, 3))
 
@@ -153,8 +154,10 @@ DENSE = net_text(
 
 @pytest.mark.parametrize("name", ["a", "mean", "fc"])
 def test_an_image_alone_has_the_bits_that_it_has_in_a_batch(tmp_path: Path, name: str) -> None:
-    """Of all channels or two; the values themselves are those of `forward`."""
-    net = load_text("torch", tmp_path, DENSE)
+    """Of all channels or two, on a CPU; the values themselves are those of `forward`."""
+    path = tmp_path / "net.prototxt"
+    path.write_text(DENSE)
+    net = load_net(path, weights_for(path), "torch", device="cpu")
     x = noise(5, 3, 20, 20)
     every = net.ops.numpy(net.evaluate(net.ops.asarray(x), name))
     start = "a:raw" if name == "a" else name
@@ -178,10 +181,10 @@ def test_a_gradient_overwrites_neither_the_image_nor_the_values(
     tmp_path: Path, text: str, name: str
 ) -> None:
     net = load_text("torch", tmp_path, text)
-    x = torch.tensor(noise(3, 2, 8, 9))
+    x = net.ops.asarray(noise(3, 2, 8, 9))
     image, top = x.clone(), net.evaluate(x, name)
     values = top.clone()
-    dy = torch.tensor(noise(*top.shape, seed=5))
+    dy = net.ops.asarray(noise(*top.shape, seed=5))
     diff = dy.clone()
     net.input_gradient(dy)
     for now, before in ((x, image), (top, values), (dy, diff)):

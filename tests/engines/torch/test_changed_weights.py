@@ -79,6 +79,11 @@ def pruned(module: nn.Module) -> None:
             prune.custom_from_mask(one, "weight", one.weight.abs() > one.weight.abs().median() / 4)
 
 
+def assert_close(net: Net, found: Any, wanted: Any, rtol: float = 1e-4, atol: float = 1e-5) -> None:
+    """Compare two of the engine's own arrays."""
+    np.testing.assert_allclose(*map(net.ops.numpy, (found, wanted)), rtol=rtol, atol=atol)
+
+
 def expected(net: Net, x: torch.Tensor, name: str, dy: Callable[[Any], torch.Tensor]) -> Any:
     """The value below a trailing ReLU and the diff of x, by autograd."""
     module: Any = net.module
@@ -101,13 +106,13 @@ def expected(net: Net, x: torch.Tensor, name: str, dy: Callable[[Any], torch.Ten
 def test_every_pass_goes_by_the_weights_of_now(
     net: Net, change: Callable[[nn.Module], None], channels: tuple[int, ...] | None, images: int
 ) -> None:
-    x = torch.tensor(noise(images, 2, 15, 19))
+    x = net.ops.asarray(noise(images, 2, 15, 19))
     for changes in range(3):
         if changes:
             change(net.module)
         for name in NAMES:
             value = net.evaluate(x, name, channels)
-            some = torch.tensor(noise(*value.shape, seed=4))
+            some = net.ops.asarray(noise(*value.shape, seed=4))
             wanted = slice(None) if channels is None else list(channels)
 
             def whole(top: torch.Tensor, some=some, wanted=wanted) -> torch.Tensor:
@@ -116,28 +121,28 @@ def test_every_pass_goes_by_the_weights_of_now(
                 return dy
 
             top, dx = expected(net, x, name, whole)
-            np.testing.assert_allclose(value, top[:, wanted], rtol=1e-4, atol=1e-5)
+            assert_close(net, value, top[:, wanted], atol=1e-5)
             got = net.input_gradient(some)
-            np.testing.assert_allclose(got, dx, rtol=1e-4, atol=1e-5 * float(dx.abs().max()))
+            assert_close(net, got, dx, atol=1e-5 * float(dx.abs().max()))
 
 
 def test_a_bias_alone(net: Net) -> None:
-    x = torch.tensor(noise(2, 2, 15, 19))
+    x = net.ops.asarray(noise(2, 2, 15, 19))
     for name in ("turned", "first"):
         before = net.evaluate(x, name, (1,)).clone()
         with torch.no_grad():
             net.module.get_submodule(name).bias += 7
-        np.testing.assert_allclose(net.evaluate(x, name, (1,)), before + 7, atol=1e-5)
+        assert_close(net, net.evaluate(x, name, (1,)), before + 7, rtol=1e-7, atol=1e-5)
 
 
 def test_a_copy_of_the_module_has_nothing_of_what_was_made_of_the_weights(net: Net) -> None:
-    x = torch.tensor(noise(2, 2, 15, 19))
+    x = net.ops.asarray(noise(2, 2, 15, 19))
     before = net.evaluate(x, "second").clone()
     net.input_gradient(torch.ones_like(before))
     copies = copy.deepcopy(net.module), pickle.loads(pickle.dumps(net.module))
     in_place(net.module)
     for copied in copies:
-        np.testing.assert_allclose(copied(x), before, rtol=1e-4, atol=1e-5)
+        assert_close(net, copied(x), before)
         y = x
         for name in ("phases", "transposed", "turned", "first"):
             one = copied.layer(name)
@@ -145,7 +150,7 @@ def test_a_copy_of_the_module_has_nothing_of_what_was_made_of_the_weights(net: N
             with torch.no_grad():
                 (top,), saved = one.fwd(y)
                 (dx,) = one.bwd(saved, [torch.ones_like(top)], "gradient")
-            np.testing.assert_allclose(top, one(leaf).detach(), rtol=1e-4, atol=1e-5)
+            assert_close(net, top, one(leaf))
             expected = torch.autograd.grad(one(leaf).sum(), leaf)[0]
-            np.testing.assert_allclose(dx, expected, rtol=1e-4, atol=1e-5)
+            assert_close(net, dx, expected)
             y = top

@@ -1,18 +1,14 @@
-"""The same net on a CUDA device and on the CPU; needs a CUDA device.
-
-With DEEPVIS_TEST_DEVICE=cpu both are the CPU, to try the tests themselves.
-"""
+"""The same net on a CUDA device and on the CPU. Without a CUDA device it is a simulated one."""
 
 from __future__ import annotations
 
-import os
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from helpers.device_waits import device_waits
 from helpers.engine_nets import conv, layer, net_text, noise, relative_error, relu, weights_for
 
 import deepvis_caffe as dv
@@ -20,12 +16,14 @@ from deepvis_caffe.dataset.image_files import read_folder
 from deepvis_caffe.dataset.scan import ScanParams, scan_images
 from deepvis_caffe.engines.arrays import TorchOps
 from deepvis_caffe.engines.load import load_net
+from deepvis_caffe.engines.torch.graphs import EAGER
 from deepvis_caffe.image import write_image
+from deepvis_caffe.model.graph import Value
 from deepvis_caffe.optimizer import objectives as o
 from deepvis_caffe.optimizer.parameterizations import maco
 from deepvis_caffe.optimizer.transforms import jitter, rotation
 
-DEVICE = os.environ.get("DEEPVIS_TEST_DEVICE", "cuda")
+pytestmark = [pytest.mark.cuda, pytest.mark.usefixtures("cuda")]
 
 NET = net_text(
     conv("conv1", "data", 6, 5, "stride: 2 pad: 1"),
@@ -86,13 +84,41 @@ FORKS = net_text(
 )
 
 
+# One after the other, layers that read what depends only on shapes: areas, positions, matrices.
+GEOMETRY = net_text(
+    conv("conv1", "data", 6, 3, "pad: 1"),
+    layer("ave", "Pooling", "conv1", "", "pooling_param { pool: AVE kernel_size: 3 stride: 2 }"),
+    layer(
+        "spread", "Unpooling", "ave", "", "unpooling_param { unpool: AVE kernel_size: 3 stride: 2 }"
+    ),
+    layer("levels", "SPP", "spread", "", "spp_param { pyramid_height: 2 pool: AVE }"),
+    layer("theta", "InnerProduct", "levels", "", "inner_product_param { num_output: 6 }"),
+    layer("turned", "SpatialTransformer", "spread theta"),
+    conv("moves", "turned", 18, 3, "pad: 1"),
+    layer(
+        "deformed",
+        "DeformableConvolution",
+        "turned moves",
+        "",
+        "deformable_convolution_param { num_output: 3 kernel_size: 3 pad: 1 }",
+    ),
+    layer(
+        "masks",
+        "MaskResize",
+        "deformed",
+        "",
+        "mask_resize_param { output_height: 5 output_width: 7 }",
+    ),
+    layer("all", "Pooling", "masks", "", "pooling_param { pool: AVE global_pooling: true }"),
+    data=(2, 3, 12, 14),
+)
+
+
 def on_both(tmp_path: Path, text: str) -> list[Any]:
     """A net on the device and on the CPU."""
-    if DEVICE == "cuda" and not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
     path = tmp_path / "net.prototxt"
     path.write_text(text)
-    return [load_net(path, weights_for(path), "torch", device=name) for name in (DEVICE, "cpu")]
+    return [load_net(path, weights_for(path), "torch", device=name) for name in ("cuda", "cpu")]
 
 
 @pytest.fixture
@@ -117,7 +143,6 @@ def smooth(tmp_path: Path) -> list[Any]:
     return on_both(tmp_path, SMOOTH)
 
 
-@pytest.mark.cuda
 @pytest.mark.parametrize("mode", ["gradient", "deconv", "guided"])
 def test_devices_agree(nets, mode: str) -> None:
     x, diff = 64 * noise(2, 3, 19, 23), noise(2, 5, seed=2)
@@ -126,7 +151,6 @@ def test_devices_agree(nets, mode: str) -> None:
     assert all(relative_error(gpu[blob], cpu[blob]) < 1e-4 for blob in blobs)
 
 
-@pytest.mark.cuda
 def test_devices_agree_on_layers_of_forks(tmp_path: Path) -> None:
     x = 64 * noise(2, 3, 12, 14)
     found = []
@@ -139,20 +163,18 @@ def test_devices_agree_on_layers_of_forks(tmp_path: Path) -> None:
     assert all(relative_error(gpu[blob], cpu[blob]) < 1e-3 for blob in cpu)
 
 
-@pytest.mark.cuda
 def test_the_ascent_stays_on_the_device(nets) -> None:
     gpu, _ = nets
     x, diff = gpu.ops.asarray(64 * noise(2, 3, 19, 23)), gpu.ops.asarray(noise(2, 5, seed=2))
     top = gpu.evaluate(x, "fc")
     dx = gpu.input_gradient(diff)
     assert {str(top.device), str(dx.device)} == {gpu.device}
-    assert gpu.device == {"cuda": "cuda:0"}.get(DEVICE, DEVICE)
+    assert gpu.device == "cuda:0"
     gpu.forward(gpu.ops.numpy(x))
     expected = gpu.backward("fc", gpu.ops.numpy(diff))["data"]
     assert relative_error(gpu.ops.numpy(dx), expected) < 1e-5
 
 
-@pytest.mark.cuda
 def test_devices_agree_on_several_layers(nets: list[Any]) -> None:
     x, found = 64 * noise(2, 3, 19, 23), []
     for net in nets:
@@ -162,7 +184,6 @@ def test_devices_agree_on_several_layers(nets: list[Any]) -> None:
     assert all(relative_error(found[0][key], found[1][key]) < 1e-4 for key in found[1])
 
 
-@pytest.mark.cuda
 def test_tf32_is_off_whatever_the_host_has_set(smooth: list[Any]) -> None:
     # of 10 bits, products are wrong by 1e-3
     switches = torch.backends.cuda.matmul, torch.backends.cudnn
@@ -190,7 +211,6 @@ ASCENTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.cuda
 @pytest.mark.parametrize("name", ASCENTS)
 def test_devices_agree_on_ascents(smooth: list[Any], name: str) -> None:
     gpu, cpu = (
@@ -206,7 +226,6 @@ def test_devices_agree_on_ascents(smooth: list[Any], name: str) -> None:
         assert (ours.first_top is None) == (expected.first_top is None)
 
 
-@pytest.mark.cuda
 def test_devices_agree_on_an_objective(smooth: list[Any]) -> None:
     goal = o.unit("fc", 3) + 0.5 * o.channel("conv2", 4) - 0.1 * o.unit("conv1", 2, (3, 4))
     gpu, cpu = (dv.optimize(net, goal, seeds=[3], preset=3, iterations=20)[0] for net in smooth)
@@ -214,7 +233,6 @@ def test_devices_agree_on_an_objective(smooth: list[Any]) -> None:
     assert relative_error(gpu.image, cpu.image) < 1e-2
 
 
-@pytest.mark.cuda
 @pytest.mark.parametrize(
     "method", ["gradient", "grad_cam", "integrated_gradients", "occlusion", "smooth_grad"]
 )
@@ -224,7 +242,6 @@ def test_devices_agree_on_attribution(smooth: list[Any], method: str) -> None:
     assert relative_error(gpu, cpu) < 1e-3
 
 
-@pytest.mark.cuda
 def test_devices_agree_on_a_scan(smooth: list[Any], tmp_path: Path) -> None:
     folder = tmp_path / "images"
     folder.mkdir()
@@ -239,50 +256,15 @@ def test_devices_agree_on_a_scan(smooth: list[Any], tmp_path: Path) -> None:
         np.testing.assert_array_equal(ours.top.image, expected.top.image)
 
 
-@pytest.mark.cuda
 @pytest.mark.parametrize("q", [0.0, 20.0, 50.0, 99.9, np.array([5.0, 50.0, 100.0])])
 def test_percentiles_on_the_device_are_numpys(q: Any) -> None:
-    if DEVICE == "cuda" and not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
-    ops, rows = TorchOps(DEVICE), noise(3, 5000)
+    ops, rows = TorchOps("cuda"), noise(3, 5000)
     expected = [np.percentile(row, p) for row, p in zip(rows, np.broadcast_to(q, 3), strict=True)]
     got = ops.numpy(ops.percentile(ops.asarray(rows), q))
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
 
 
-def needs_cuda() -> None:
-    if DEVICE != "cuda":
-        pytest.skip("needs a CUDA device")
-
-
-@pytest.mark.cuda
-@pytest.mark.parametrize("name", ["preset 3", "contributions", "best", "maco"])
-def test_an_ascent_waits_for_the_device_once_between_checks(smooth: list[Any], name: str) -> None:
-    needs_cuda()
-    seen: dict[int, int] = {}
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        torch.cuda.set_sync_debug_mode("warn")
-        try:
-            dv.optimize(
-                smooth[0],
-                "fc",
-                [1, 4],
-                seeds=[2],
-                iterations=40,
-                batch_size=4,
-                watch=lambda snapshot: seen.setdefault(snapshot.step, len(caught)),
-                **ASCENTS[name],
-            )
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-    waits = [str(one.message) for one in caught[seen[0] : seen[39]]]
-    assert len(waits) <= 2, waits  # at steps 16 and 32
-
-
-@pytest.mark.cuda
 def test_graphs_give_what_passes_without_them_give(smooth: list[Any]) -> None:
-    needs_cuda()
     gpu, _ = smooth
     plain = dv.optimize(gpu, "fc", [1, 4], seeds=[2], preset=3, iterations=40)
     gpu.cuda_graphs = True
@@ -300,3 +282,39 @@ def test_graphs_give_what_passes_without_them_give(smooth: list[Any]) -> None:
     gpu.evaluate(x, "conv2")
     expected = gpu.ops.numpy(gpu.input_gradient(dy))
     assert all(relative_error(one, expected) < 1e-5 for one in found)
+
+
+# The wanted layer, and waits: Upsample compares the positions in its mask with the map's size.
+PASSES = {"caffe": (NET, "fc", 0), "forks": (FORKS, "pool3", 2), "geometry": (GEOMETRY, "all", 0)}
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_a_pass_like_the_last_one_waits_for_nothing(tmp_path: Path, name: str) -> None:
+    text, wanted, waits = PASSES[name]
+    gpu, cpu = on_both(tmp_path, text)
+    values_and_gradient(gpu, wanted)
+    with device_waits() as caught:
+        found = values_and_gradient(gpu, wanted)
+    assert len(caught) == waits, [str(one.message) for one in caught]
+    for one, other in zip(found, values_and_gradient(cpu, wanted), strict=True):
+        assert relative_error(gpu.ops.numpy(one), cpu.ops.numpy(other)) < 1e-3
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_a_pass_that_waits_for_nothing_can_be_captured(tmp_path: Path, name: str) -> None:
+    text, wanted, waits = PASSES[name]
+    gpu, cpu = on_both(tmp_path, text)
+    gpu.cuda_graphs = True
+    for seed in range(EAGER + 3):
+        found, expected = (
+            [net.ops.numpy(one) for one in values_and_gradient(net, wanted, seed)]
+            for net in (gpu, cpu)
+        )
+        assert all(relative_error(*pair) < 1e-3 for pair in zip(found, expected, strict=True))
+    assert bool(gpu._graphs._kept) == (waits == 0)
+
+
+def values_and_gradient(net: Any, wanted: str, seed: int = 0) -> list[Any]:
+    x = noise(*net.shapes[Value("data")], seed=seed)
+    value = net.evaluate(net.ops.asarray(x), wanted)
+    return [value, net.input_gradient(value.clone())]

@@ -146,18 +146,18 @@ def expected(net: Net, x: torch.Tensor, name: str, dy: torch.Tensor) -> tuple[An
     module(leaf)
     hook.remove()
     (dx,) = torch.autograd.grad(found["top"], leaf, dy.double())
-    return found["top"].detach().numpy(), dx.numpy()
+    return net.ops.numpy(found["top"]), net.ops.numpy(dx)
 
 
 def check(net: Net, name: str) -> None:
-    x = torch.tensor(noise(2, 3, 9, 8))
+    x = net.ops.asarray(noise(2, 3, 9, 8))
     top = net.evaluate(x, name)
-    dy = torch.tensor(noise(*top.shape, seed=5))
+    dy = net.ops.asarray(noise(*top.shape, seed=5))
     values, dx = expected(net, x, name, dy)
     assert relative_error(net.ops.numpy(top), values) < 1e-5
     assert relative_error(net.ops.numpy(net.input_gradient(dy)), dx) < 1e-5
     seen: dict[str, Any] = {}
-    net.reduce(x.numpy(), [name], lambda blob, value: seen.update({blob: value.clone()}))
+    net.reduce(net.ops.numpy(x), [name], lambda blob, value: seen.update({blob: value.clone()}))
     assert relative_error(net.ops.numpy(*seen.values()), values) < 1e-5
 
 
@@ -192,7 +192,7 @@ def test_plans_share_what_runs_as_one_and_not_what_has_some_channels(
     for layers, run in joined.items():  # of the module's own layers, with all their channels
         own = (run.convolution, *run.affine) if isinstance(run, FusedConvolution) else run.affine
         assert list(map(id, own)) == list(map(id, layers[: len(own)]))
-    x = torch.tensor(noise(2, 3, 9, 8))
+    x = net.ops.asarray(noise(2, 3, 9, 8))
     every, one = (net.ops.numpy(net.evaluate(x, name, some)) for some in (None, (1,)))
     np.testing.assert_allclose(one, every[:, 1:2], rtol=1e-5, atol=1e-6)
 
@@ -204,9 +204,9 @@ def test_every_layer_after_the_others(case: tuple[Net, str, int], order: int) ->
     found: dict[str, np.ndarray] = {}
     for one in list(net.model.graph)[1:]:
         module.layer(one.name).register_forward_hook(
-            lambda _, inputs, top, name=one.name: found.update({name: top.numpy().copy()})
+            lambda _, inputs, top, name=one.name: found.update({name: net.ops.numpy(top)})
         )
-    module(torch.tensor(x).double())
+    module(net.ops.asarray(x).double())
     for name in list(found)[::order]:
         top = net.model.graph.layer(name).tops[0]
         if top == net.model.graph.blobs[top.blob]:  # nothing works on it in place
@@ -218,9 +218,9 @@ def test_every_layer_after_the_others(case: tuple[Net, str, int], order: int) ->
 def test_backward_modes(case: tuple[Net, str, int], mode: str) -> None:
     net, name, _ = case
     x = noise(2, 3, 9, 8)
-    top = net.evaluate(torch.tensor(x), name)
+    top = net.evaluate(net.ops.asarray(x), name)
     dy = noise(*top.shape, seed=5)
-    got = net.ops.numpy(net.input_gradient(torch.tensor(dy), mode))
+    got = net.ops.numpy(net.input_gradient(net.ops.asarray(dy), mode))
     net.forward(x)
     assert relative_error(got, net.backward(name, dy, mode)["data"]) < 1e-5
 

@@ -1,0 +1,99 @@
+"""The simulated CUDA device behaves like a real one, which is tested where there is one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+pytestmark = [pytest.mark.cuda, pytest.mark.usefixtures("cuda")]
+
+
+def ones(*size: int) -> torch.Tensor:
+    return torch.ones(*size, device="cuda")
+
+
+def read(tensor: torch.Tensor) -> Any:
+    return tensor.cpu().tolist()
+
+
+@pytest.mark.parametrize(
+    "mixed",
+    [
+        lambda: ones(3) + torch.ones(3),
+        lambda: torch.cat([ones(2), torch.ones(2)]),
+        lambda: ones(1, 3) @ torch.ones(3, 1),
+        lambda: torch.ones(3) + ones(1)[0],
+        lambda: ones(3).index_select(0, torch.tensor([1])),
+        lambda: torch.nn.functional.conv2d(ones(1, 1, 3, 3), torch.ones(1, 1, 2, 2)),
+    ],
+)
+def test_tensors_of_two_devices_cannot_be_combined(mixed: Any) -> None:
+    with pytest.raises(RuntimeError, match="on the same device"):
+        mixed()
+
+
+def test_but_numbers_indices_and_copies_can() -> None:
+    x = ones(3) * torch.tensor(2.0)
+    assert read(x[torch.tensor([0, 1])]) == read(x[[1, 2]]) == [2, 2]
+    x[torch.tensor([0])] = 5
+    x[1:].copy_(torch.tensor([6.0, 7.0]))
+    assert read(x) == [5, 6, 7]
+
+
+def test_the_host_cannot_read_a_tensor_without_a_copy() -> None:
+    for reading in (lambda x: x.numpy(), np.asarray):
+        with pytest.raises(TypeError, match=r"Use Tensor\.cpu\(\)"):
+            reading(ones(2))
+
+
+def test_made_beside_a_tensor_means_on_its_device() -> None:
+    x = ones(2)
+    numbers = x.new_tensor([1, 2])
+    made = x, numbers, x.new_zeros(3), torch.zeros_like(x), torch.tensor([1], device="cuda")
+    assert {str(one.device) for one in made} == {"cuda:0"}
+    assert x.is_cuda
+    assert read(numbers) == [1, 2]
+
+
+def test_onednns_operators_do_not_run_there() -> None:
+    with pytest.raises((NotImplementedError, RuntimeError)):
+        torch.ops.mkldnn._reorder_convolution_weight(ones(2, 2, 3, 3), [1, 1], [1, 1], [1, 1], 1)
+
+
+def test_gradients_and_conjugates_are_the_hosts() -> None:
+    on_host = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+    found = []
+    for device in ("cpu", "cuda"):
+        x = on_host.to(device).requires_grad_()
+        waves = torch.fft.rfft2(x)
+        value = (waves.conj() * waves.roll(1, 0)).imag.pow(3).sum()
+        (dx,) = torch.autograd.grad(value, x)
+        found.append(dx.cpu())
+    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-3)
+
+
+def test_a_capture_computes_nothing_until_it_is_replayed() -> None:
+    x, total = ones(3), torch.zeros(3, device="cuda")
+    doubled = 2 * x  # libraries start before a capture
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        doubled = 2 * x
+        total += doubled
+    assert read(total) == [0, 0, 0]
+    for factor in (1, 10):
+        x.fill_(factor)
+        graph.replay()
+        assert read(doubled) == [2 * factor] * 3
+    assert read(total) == [22, 22, 22]
+
+
+@pytest.mark.parametrize(
+    "waiting", [lambda x: float(x[0]), lambda x: x[x > 0], lambda x: x + torch.ones(3).to("cuda")]
+)
+def test_a_capture_cannot_wait(waiting: Any) -> None:
+    x = ones(3)
+    with pytest.raises(RuntimeError), torch.cuda.graph(torch.cuda.CUDAGraph()):
+        waiting(x)
