@@ -99,15 +99,20 @@ def read_batches(
     """
     preprocessor = net.preprocessor
     parallel = parallel_batches(net, batch_size, threads)
+
+    def run(some: list[int]) -> list[ReducedBatch]:
+        return _passes(net, load_batch(source, preprocessor, some), read, batch_size)
+
     if parallel > 1:
-
-        def run(some: list[int]) -> list[ReducedBatch]:
-            return _passes(net, load_batch(source, preprocessor, some), read, batch_size)
-
         with net.ops.helpers(parallel) as pool, opencv_threads(1):
             every = chunks(indices, batch_size)
             for _, passed in ordered_map(run, every, pool, ahead=2 * parallel):
                 yield from passed
+        return
+    if net.reentrant and threads == 1:  # one core, so nothing is gained by decoding beside the net
+        with opencv_threads(1):
+            for some in chunks(indices, batch_size):
+                yield from run(some)
         return
     shared = net.ops.helpers(threads) if net.ops.on_host and threads > 1 else nullcontext()
     if decoders:

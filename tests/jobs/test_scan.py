@@ -9,6 +9,8 @@ import shutil
 import signal
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from helpers.dataset_work import LAYERS, SHARD
 from helpers.image_sets import write_folder
 from helpers.own_group import start_script
 
-from deepvis_caffe.cluster import LocalProcesses
+from deepvis_caffe.cluster import LocalProcesses, Serial, Where
 from deepvis_caffe.dataset.decoders import Decoders
 from deepvis_caffe.dataset.open_source import open_source
 from deepvis_caffe.dataset.scan import Scan, ScanParams
@@ -27,7 +29,7 @@ from deepvis_caffe.dataset.source import every
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import ImageError, ResultsError, SettingsError
 from deepvis_caffe.files import lock
-from deepvis_caffe.jobs.scan import scan_dataset
+from deepvis_caffe.jobs.scan import scan_dataset, where_to_scan
 from deepvis_caffe.results.scan_folder import ScanFolder
 
 IMAGES, PARAMS = 17, ScanParams(LAYERS, 4)
@@ -139,6 +141,71 @@ def test_processes_find_the_same_to_the_last_bit(
     make_net = partial(small_net, model)
     scan = run(net, images, tmp_path, where=LocalProcesses(2), make_net=make_net)
     assert content(scan, tmp_path) == expected
+
+
+@pytest.mark.process
+def test_many_images_are_scanned_in_a_process_per_core_with_the_same_bits(
+    net: Net,
+    model: Path,
+    images: Path,
+    tmp_path: Path,
+    expected: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("deepvis_caffe.jobs.scan.ENOUGH", IMAGES)
+    monkeypatch.setattr("deepvis_caffe.jobs.job.threads_here", lambda: 3)
+    before, most = len(multiprocessing.active_children()), 0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal most
+        most = max(most, len(multiprocessing.active_children()) - before)
+
+    make_net = partial(small_net, model)
+    scan = run(net, images, tmp_path, make_net=make_net, progress=progress)
+    assert content(scan, tmp_path) == expected
+    assert most == 3
+
+
+BEST = LocalProcesses(4, threads=1)
+
+
+@pytest.mark.parametrize(
+    ("changed", "found"),
+    [
+        ({}, BEST),
+        ({"images": 2047}, Serial()),
+        ({"threads": 1}, Serial()),
+        ({"where": LocalProcesses(2)}, LocalProcesses(2)),
+        ({"make_net": None}, Serial()),
+        ({"free": 5 * 2**30}, LocalProcesses(3, threads=1)),  # half of it, less 168 MiB each
+        ({"free": 2**30}, Serial()),
+        ({"reentrant": False}, Serial()),
+        ({"in_one_stream": True}, Serial()),
+    ],
+)
+def test_where_a_scan_runs(changed: dict[str, Any], found: Where) -> None:
+    given: dict[str, Any] = {
+        "images": 2048,
+        "threads": 4,
+        "where": Serial(),
+        "make_net": object(),
+        "free": 2**40,
+        "reentrant": True,
+        "in_one_stream": False,
+        **changed,
+    }
+    weights = {"conv": [np.broadcast_to(np.float32(0), (84, 2**18))]}  # 84 MiB
+    net = SimpleNamespace(
+        reentrant=given["reentrant"],
+        ops=SimpleNamespace(free_memory=lambda: given["free"]),
+        shapes={"data": (1, 3, 8, 8)},
+        model=SimpleNamespace(weights=weights),
+    )
+    job = SimpleNamespace(
+        net=net, **{name: given[name] for name in ("threads", "where", "make_net")}
+    )
+    source = SimpleNamespace(in_one_stream=given["in_one_stream"])
+    assert where_to_scan(job, source, 16, given["images"]) == found  # type: ignore[arg-type]
 
 
 @pytest.mark.process
