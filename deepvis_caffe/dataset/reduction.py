@@ -1,14 +1,14 @@
 """Reductions: ``(ops, a layer's value for a batch) -> Reduction``, on the engine's device.
 
-A layer's value is large, but its reduction is small; only that is copied to the host. The code uses
-only what numpy and torch share, see `deepvis_caffe.engines.arrays`.
+A layer's value is large, but its reduction is small; only that is copied to the host. On a GPU the
+reductions of a whole pass are copied together, because the host waits for each copy.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from math import prod
@@ -44,7 +44,8 @@ class Reduction:
     high
         The largest value.
     position
-        The first position of the largest value, if that is above the threshold; otherwise 0.
+        The first position of the largest value. It may be 0 if the value is not above the
+        threshold.
     mean, squares
         The mean, and the sum of squared differences from it.
     zeros
@@ -81,6 +82,48 @@ class Reduction:
         return np.asarray((np.isfinite(self.high) & np.isfinite(self.squares)).all(axis=1))
 
 
+@dataclass(frozen=True, eq=False)
+class DeviceReduction:
+    """A reduction that is still on the device; see `on_host`.
+
+    Attributes
+    ----------
+    count
+        As of a `Reduction`.
+    arrays
+        (5, N, C) float32: its `high`, `mean` and `squares`, and the bits of `position` and of the
+        number of nonzeros as integers. With products, these and their origin follow.
+    """
+
+    count: int
+    arrays: tuple[Any, ...]
+
+    def filled(self, numbers: NDArray[np.float32], *products: NDArray[np.float32]) -> Reduction:
+        """The reduction, from the same arrays on the host."""
+        high, mean, squares, *bits = numbers
+        position, nonzeros = (one.view(np.int32).astype(np.int64) for one in bits)
+        both = (products[0], products[1]) if products else None
+        return Reduction(self.count, high, position, mean, squares, self.count - nonzeros, both)
+
+
+def on_host(
+    ops: ArrayOps, parts: Mapping[str, Reduction | DeviceReduction]
+) -> dict[str, Reduction]:
+    """Reductions of several layers, copied from the device together."""
+    waiting = [part for part in parts.values() if isinstance(part, DeviceReduction)]
+    arrays = [array for part in waiting for array in part.arrays]
+    if arrays:
+        numbers = ops.numpy(ops.xp.concatenate([array.reshape(-1) for array in arrays]))
+        ends = np.cumsum([math.prod(array.shape) for array in arrays])
+        flat = iter(np.split(numbers, ends[:-1]))
+    return {
+        name: part.filled(*(next(flat).reshape(tuple(array.shape)) for array in part.arrays))
+        if isinstance(part, DeviceReduction)
+        else part
+        for name, part in parts.items()
+    }
+
+
 def reduce_value(
     ops: ArrayOps,
     value: Any,
@@ -88,7 +131,7 @@ def reduce_value(
     threshold: NDArray[np.float32] | None = None,
     correlation: bool = False,
     helpers: Executor | None = None,
-) -> Reduction:
+) -> Reduction | DeviceReduction:
     """Reduce a layer's value.
 
     Parameters
@@ -110,6 +153,8 @@ def reduce_value(
     shape = tuple(value.shape)
     count = prod(shape[2:])
     flat = value.reshape((*shape[:2], count))[:images]
+    if not ops.on_host:
+        return DeviceReduction(count, _reduce_on_device(ops, flat, correlation))
     pixels = _as_pixels(ops, value)
     with _quiet():
         if pixels is None:
@@ -120,10 +165,28 @@ def reduce_value(
     products = None
     if correlation:
         origin = mean.mean(axis=0)
-        columns = ops.xp.swapaxes(flat - ops.asarray(origin)[None, :, None], 0, 1)
-        columns = columns.reshape((shape[1], -1))
-        products = ops.numpy(columns @ columns.T), origin
+        products = ops.numpy(_products(ops, flat, ops.asarray(origin))), origin
     return Reduction(count, high, position, mean, squares, count - nonzeros, products)
+
+
+def _products(ops: ArrayOps, flat: Any, origin: Any) -> Any:
+    """(C, C), sums over all images and positions of products of two units' differences."""
+    columns = ops.xp.swapaxes(flat - origin[None, :, None], 0, 1).reshape((flat.shape[1], -1))
+    return columns @ columns.T
+
+
+def _reduce_on_device(ops: ArrayOps, flat: Any, correlation: bool) -> tuple[Any, ...]:
+    """The arrays of a `DeviceReduction`, of torch's (N, C, P)."""
+    xp = ops.xp
+    high, position = flat.max(dim=2)
+    variance, mean = xp.var_mean(flat, dim=2, correction=0)
+    counts = position, xp.count_nonzero(flat, dim=2)
+    bits = (one.int().view(xp.float32) for one in counts)
+    numbers = xp.stack([high, mean, variance * flat.shape[2], *bits])
+    if not correlation:
+        return (numbers,)
+    origin = mean.mean(dim=0)
+    return numbers, _products(ops, flat, origin), origin
 
 
 # Maximum, mean, sum of squares, number of nonzeros and position, each (N, C).
@@ -133,7 +196,7 @@ _Found = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[np.int64], NDAr
 def _reduce_maps(
     ops: ArrayOps, flat: Any, threshold: NDArray[np.float32] | None, helpers: Executor | None
 ) -> _Found:
-    """Reduce the engine's own (N, C, P), on any device and in any memory format."""
+    """Reduce the engine's own (N, C, P), on the host and in any memory format."""
 
     def read(block: Any) -> tuple[NDArray[Any], ...]:
         high = ops.numpy(ops.xp.amax(block, 2))
@@ -155,7 +218,7 @@ def _reduce_maps(
             position[wanted] = ops.numpy(_rows(ops, block, wanted).argmax(axis=1))
         return high, mean, squares, nonzeros.astype(np.int64), position
 
-    size = BLOCK // prod(flat.shape[1:]) if ops.on_host else len(flat)
+    size = BLOCK // prod(flat.shape[1:])
     blocks = _each_block(lambda block: read(flat[block]), len(flat), size, helpers)
     high, mean, squares, nonzeros, position = map(np.concatenate, zip(*blocks, strict=True))
     return high, mean, squares, nonzeros, position
@@ -187,9 +250,7 @@ def _rows(ops: ArrayOps, flat: Any, wanted: NDArray[np.bool_]) -> Any:
 
 
 def _as_pixels(ops: ArrayOps, value: Any) -> NDArray[np.float32] | None:
-    """A view (N, P, C), if values are on the host in channels-last format; otherwise None."""
-    if not ops.on_host:
-        return None
+    """A view (N, P, C) of a value on the host in channels-last format; otherwise None."""
     array = ops.numbers(value)
     pixels = array.transpose(0, *range(2, array.ndim), 1)
     if not pixels.flags.c_contiguous:

@@ -33,7 +33,13 @@ from deepvis_caffe.dataset.loader import (
     load_batches,
     ordered_map,
 )
-from deepvis_caffe.dataset.reduction import Reduction, check_readable, reduce_value
+from deepvis_caffe.dataset.reduction import (
+    DeviceReduction,
+    Reduction,
+    check_readable,
+    on_host,
+    reduce_value,
+)
 from deepvis_caffe.dataset.source import Source
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.engines.out_of_memory import in_batches
@@ -473,10 +479,10 @@ def read_layers(
     # Images come in order, so a later one is kept only if it exceeds the lowest one kept.
     last = {blob: before[name].top.value[:, -1] for name, blob in blobs.items()}
 
-    def reducer(blob: str, value: Any) -> Reduction:
+    def reducer(blob: str, value: Any) -> Reduction | DeviceReduction:
         return reduce_value(net.ops, value, images, last[blob], params.correlation, helpers)
 
-    found = net.reduce(inputs, last, reducer)
+    found = on_host(net.ops, net.reduce(inputs, last, reducer))
     return {name: found[blob] for name, blob in blobs.items()}
 
 

@@ -413,7 +413,7 @@ def simulated_cuda() -> Iterator[SimulatedCuda]:
         "max_memory_allocated": constant(0),
         "reset_peak_memory_stats": constant(None),
         "empty_cache": constant(None),
-        "synchronize": lambda *device: mode.waited("synchronize"),
+        "synchronize": constant(None),
         "set_sync_debug_mode": set_sync_debug_mode,
         "CUDAGraph": Graph,
         "graph": capturing,

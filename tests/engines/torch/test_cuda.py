@@ -242,18 +242,36 @@ def test_devices_agree_on_attribution(smooth: list[Any], method: str) -> None:
     assert relative_error(gpu, cpu) < 1e-3
 
 
-def test_devices_agree_on_a_scan(smooth: list[Any], tmp_path: Path) -> None:
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "images"
     folder.mkdir()
     for i in range(7):
         picture = np.random.default_rng(i).integers(0, 256, (21, 25, 3)).astype(np.uint8)
         write_image(folder / f"{i}.png", picture)
-    params = ScanParams(layers=("conv2", "fc"), count=3)
+    return folder
+
+
+def test_devices_agree_on_a_scan(smooth: list[Any], folder: Path) -> None:
+    params = ScanParams(layers=("conv2", "pool1", "fc"), count=3, correlation=True)
     gpu, cpu = (scan_images(net, read_folder(folder), params, batch_size=3) for net in smooth)
     for name in params.layers:
         ours, expected = gpu.layers[name], cpu.layers[name]
-        assert relative_error(ours.moments.mean, expected.moments.mean) < 1e-4
-        np.testing.assert_array_equal(ours.top.image, expected.top.image)
+        for kind in ("mean", "squares", "products"):
+            found, wanted = (getattr(one.moments, kind) for one in (ours, expected))
+            assert relative_error(found, wanted) < 1e-4
+        for kind in ("image", "position"):
+            found, wanted = (getattr(one.top, kind) for one in (ours, expected))
+            np.testing.assert_array_equal(found, wanted)
+        np.testing.assert_array_equal(ours.zeros, expected.zeros)
+
+
+def test_a_scan_waits_once_for_each_batch(smooth: list[Any], folder: Path) -> None:
+    params = ScanParams(layers=("conv1", "conv2", "fc"), count=3)
+    scan_images(smooth[0], read_folder(folder), params, range(3), batch_size=3)
+    with device_waits() as caught:
+        scan_images(smooth[0], read_folder(folder), params, batch_size=3)
+    assert len(caught) == 3, [str(one.message) for one in caught]
 
 
 @pytest.mark.parametrize("q", [0.0, 20.0, 50.0, 99.9, np.array([5.0, 50.0, 100.0])])
