@@ -46,20 +46,19 @@ PARAMS = ascent_params(preset=1, iterations=4)
 UNITS, SEEDS = [4, 1], [0, 1, 2]
 
 
-def make_net(engine: str, folder: Path) -> Net:
+def make_net(engine: str, prototxt: Path) -> Net:
+    """The net, also in workers: it writes no file that another of them may be reading."""
     rng = np.random.default_rng(0)
 
     def draw(*shape: int) -> np.ndarray:
         return rng.normal(0, 0.05, shape).astype(np.float32)
 
-    path = folder / "sums.prototxt"
-    path.write_text(PROTOTXT)
     weights = {
         "conv": [draw(24, 3, 5, 5), draw(24)],
         "fc1": [draw(200, 24 * 22 * 22), draw(200)],
         "fc2": [draw(6, 200), draw(6)],
     }
-    return dv.load_net(path, weights, engine=engine, mean=(104, 117, 123))
+    return dv.load_net(prototxt, weights, engine=engine, mean=(104, 117, 123))
 
 
 @contextmanager
@@ -74,9 +73,16 @@ def threads(count: int) -> Iterator[None]:
 
 
 @pytest.fixture
-def make(engine: str, tmp_path: Path) -> Callable[..., dict[str, bytes]]:
+def prototxt(tmp_path: Path) -> Path:
+    path = tmp_path / "sums.prototxt"
+    path.write_text(PROTOTXT)
+    return path
+
+
+@pytest.fixture
+def make(engine: str, prototxt: Path, tmp_path: Path) -> Callable[..., dict[str, bytes]]:
     """Make the units' pictures in a folder of that name, and read every file."""
-    make_it = partial(make_net, engine, tmp_path)
+    make_it = partial(make_net, engine, prototxt)
     net = make_it()
 
     def run(name: str, **more: object) -> dict[str, bytes]:
@@ -119,8 +125,8 @@ def test_what_is_not_reproducible_is_another_recipe(make: Callable[..., dict[str
     assert len(both) == 2 * len(first)
 
 
-def test_images_that_are_compared_are_one_batch_of_a_unit(tmp_path: Path) -> None:
-    net = make_net("torch", tmp_path)
+def test_images_that_are_compared_are_one_batch_of_a_unit(tmp_path: Path, prototxt: Path) -> None:
+    net = make_net("torch", prototxt)
     runs = dv.optimize(
         net, "fc2", UNITS, seeds=SEEDS, iterations=3, diversity=1, reproducible=True, batch_size=2
     )
@@ -132,8 +138,8 @@ def test_images_that_are_compared_are_one_batch_of_a_unit(tmp_path: Path) -> Non
         np.testing.assert_array_equal(one.image, other.image)
 
 
-def test_saved_runs_are_those_that_the_folder_would_have(tmp_path: Path) -> None:
-    net = make_net("torch", tmp_path)
+def test_saved_runs_are_those_that_the_folder_would_have(tmp_path: Path, prototxt: Path) -> None:
+    net = make_net("torch", prototxt)
     ask = {"units": UNITS, "seeds": SEEDS, "iterations": 3, "reproducible": True}
     dv.optimize(net, "fc2", **ask).save(tmp_path / "saved")
     with threads(2):
@@ -143,8 +149,8 @@ def test_saved_runs_are_those_that_the_folder_would_have(tmp_path: Path) -> None
     assert [run.computed for run in again] == [run.computed for run in runs]
 
 
-def test_experiments_are_reproducible_too(tmp_path: Path) -> None:
-    net = make_net("torch", tmp_path)
+def test_experiments_are_reproducible_too(tmp_path: Path, prototxt: Path) -> None:
+    net = make_net("torch", prototxt)
     job = Job(net, tmp_path / "runs", reproducible=True)
     variants = Variants(job, TargetLayer.of(net, "fc2"), [4], SEEDS, batch_size=3)
     variants.make([PARAMS])
@@ -153,8 +159,10 @@ def test_experiments_are_reproducible_too(tmp_path: Path) -> None:
     assert variants.record(PARAMS, 4, 2)["computed"]["batch"] == 1
 
 
-def test_a_gpu_makes_no_promise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    net = make_net("torch", tmp_path)
+def test_a_gpu_makes_no_promise(
+    tmp_path: Path, prototxt: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = make_net("torch", prototxt)
     monkeypatch.setattr(type(net), "device", property(lambda self: "cuda:0"))
     with pytest.raises(SettingsError, match="only on the CPU, but the net runs on cuda:0"):
         dv.optimize(net, "fc2", 0, reproducible=True)
@@ -162,8 +170,8 @@ def test_a_gpu_makes_no_promise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         Job(net, tmp_path, reproducible=True)
 
 
-def test_the_number_of_threads_comes_back(tmp_path: Path, engine: str) -> None:
-    net = make_net(engine, tmp_path)
+def test_the_number_of_threads_comes_back(tmp_path: Path, prototxt: Path, engine: str) -> None:
+    net = make_net(engine, prototxt)
     with threads(2):
         with one_thread(net):
             assert computed_by(net)["threads"] == 1
@@ -173,11 +181,11 @@ def test_the_number_of_threads_comes_back(tmp_path: Path, engine: str) -> None:
 
 
 def test_records_say_what_the_engine_computes_with_and_no_other(
-    tmp_path: Path, engine: str
+    tmp_path: Path, prototxt: Path, engine: str
 ) -> None:
     here = {"device", "processor", "numpy", "threads"}
     own = {"torch": {"torch", "kernels"}, "pycaffe": {"caffe", "blas"}}[engine]
-    assert computed_by(make_net(engine, tmp_path)).keys() == here | own
+    assert computed_by(make_net(engine, prototxt)).keys() == here | own
 
 
 def test_a_net_of_another_engine_asks_for_no_caffe(monkeypatch: pytest.MonkeyPatch) -> None:
