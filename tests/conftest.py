@@ -92,13 +92,9 @@ def simulated_device() -> Iterator[None]:
 @pytest.fixture
 def cuda() -> Iterator[None]:
     """A CUDA device, a simulated one where there is no real one."""
-    import torch
-    from helpers.simulated_cuda import simulated_cuda
+    from helpers.simulated_cuda import cuda_device
 
-    if torch.cuda.is_available():
-        yield
-        return
-    with simulated_cuda():
+    with cuda_device():
         yield
 
 

@@ -7,7 +7,7 @@ beforehand, on another machine, with `python -m benchmarks.gpu.wheels`; they are
 there into a separate folder. Then these parts run, each in its own processes and with a time limit;
 if one fails, the others still run:
 
-- tests: the CUDA tests, and the contract tests with the nets on the GPU
+- tests: the CUDA tests, and those of the contract, layers, fusion and regularizers on the GPU
 - steps: image-steps per second of an ascent, by precision, batch, CUDA graphs; a profile
 - pycaffe: a pycaffe built with CUDA is imported, checked, tested and timed beside the engine
 - streams: images per second of a dataset scan, frames per second of the viewer

@@ -32,9 +32,8 @@ RUNS = (
     (
         "CUDA tests",
         [
-            *("-m", "cuda", "tests/test_simulated_cuda.py"),
-            *_files("torch/test_cuda", "torch/test_graphs"),
-            "tests/optimizer/test_waits.py",
+            *("-m", "cuda", *_files("torch/test_cuda", "torch/test_graphs")),
+            *("tests/optimizer/test_waits.py", "tests/test_simulated_cuda.py"),
         ],
     ),
     (
@@ -51,7 +50,7 @@ RUNS = (
     ),
     (
         "arrays and regularizers on the GPU",
-        ["-m", "not slow", "-k", "cuda", *_files("test_arrays"), "tests/optimizer"],
+        ["-m", "not (slow or cuda)", "-k", "cuda", *_files("test_arrays"), "tests/optimizer"],
     ),
 )
 REHEARSED = 1  # files of each run in a rehearsal

@@ -112,7 +112,9 @@ def top_images(
             works = True
             report(done, total)
 
-        scan = run_scan(job.reporting(report_work), source, params, settings.batch_size)
+        scan = run_scan(
+            job.reporting(report_work), source, params, settings.batch_size, own_processes=True
+        )
     for line in summary(scan, time.monotonic() - begun if works else None):
         typer.echo(line, err=True)
     scanned = ScannedImages(source, scan, scan_recipe(job, source, params))

@@ -179,10 +179,11 @@ def _reduce_on_device(ops: ArrayOps, flat: Any, correlation: bool) -> tuple[Any,
     """The arrays of a `DeviceReduction`, of torch's (N, C, P)."""
     xp = ops.xp
     high, position = flat.max(dim=2)
-    variance, mean = xp.var_mean(flat, dim=2, correction=0)
+    mean = flat.mean(dim=2)
+    apart = flat - mean[:, :, None]
     counts = position, xp.count_nonzero(flat, dim=2)
     bits = (one.int().view(xp.float32) for one in counts)
-    numbers = xp.stack([high, mean, variance * flat.shape[2], *bits])
+    numbers = xp.stack([high, mean, (apart * apart).sum(dim=2), *bits])
     if not correlation:
         return (numbers,)
     origin = mean.mean(dim=0)

@@ -135,8 +135,13 @@ def parallel_batches(net: Net, batch_size: int, threads: int) -> int:
     free = net.ops.free_memory()
     if not net.reentrant or free is None:
         return threads if net.reentrant else 1
+    return max(1, min(threads, free // batch_bytes(net, batch_size)))
+
+
+def batch_bytes(net: Net, batch_size: int) -> int:
+    """The approximate working set of a batch."""
     largest = max((prod(shape[1:]) for shape in net.shapes.values()), default=1)
-    return max(1, min(threads, free // (LIVE_VALUES * 4 * batch_size * largest)))
+    return LIVE_VALUES * 4 * batch_size * largest
 
 
 def _passes(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,15 +17,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from deepvis_caffe.cluster import LocalProcesses, Serial, Where
+from deepvis_caffe.cluster import DaskCluster, LocalProcesses, Serial, Where
+from deepvis_caffe.cluster.cores import others_compute
 from deepvis_caffe.dataset.decoders import Decoders, processes_pay_off
 from deepvis_caffe.dataset.loader import check_prepared
 from deepvis_caffe.dataset.scan import (
     Scan,
     ScanParams,
-    default_batch_size,
+    batch_bytes,
     merge,
-    parallel_batches,
     scan_batch_size,
     scan_images,
 )
@@ -42,6 +42,7 @@ from deepvis_caffe.results.scan_folder import ScanFolder
 SMALLEST, LARGEST = 64, 512
 PARTS = 16  # shards of a small dataset, so that several processes can share it
 ENOUGH = 2048  # images for which it pays to start processes
+ROUNDS = 4  # shards for each of them, so that they end at about the same time
 PROCESS = 2**29  # bytes of memory of a process without its net
 
 
@@ -92,6 +93,7 @@ def run_scan(
     batch_size: int | None = None,
     shard_size: int | None = None,
     folder: Path | None = None,
+    own_processes: bool = False,
 ) -> Scan:
     """Run every image of a source through a net, or resume an interrupted scan.
 
@@ -104,10 +106,13 @@ def run_scan(
     batch_size
         Images per batch; `deepvis_caffe.dataset.scan.default_batch_size` by default.
     shard_size
-        Images per shard, the most that an interruption can lose; by default 64 to 512. A resumed
-        scan keeps the size of its shards.
+        Images per shard, the most that an interruption can lose in each process; by default 64 to
+        512. A resumed scan keeps the size of its shards.
     folder
         Where the scan is kept; by default its place in the results folder.
+    own_processes
+        Whether a job without other processes may start one per core, where that is faster. They
+        import the script that runs, which must not start the scan again when it is imported.
 
     Returns
     -------
@@ -135,7 +140,9 @@ def run_scan(
         kept.remove_merged_shards()
         return done
     with kept.locked():
-        return kept.finished(recipe) or _scanned(job, source, params, batch_size, shard_size, kept)
+        return kept.finished(recipe) or _scanned(
+            job, source, params, batch_size, shard_size, kept, own_processes
+        )
 
 
 def _scanned(
@@ -145,6 +152,7 @@ def _scanned(
     batch_size: int | None,
     shard_size: int | None,
     kept: ScanFolder,
+    own_processes: bool,
 ) -> Scan:
     """Scan the missing shards, and merge all."""
     recipe = scan_recipe(job, source, params)
@@ -156,7 +164,11 @@ def _scanned(
     ]
     missing = [shard for shard in shards if not kept.has_shard(shard.number, recipe)]
     sizes = [shard.images for shard in missing]
-    job = replace(job, where=where_to_scan(job, source, batch_size, sum(sizes)))
+    size_here = scan_batch_size(job.net, params.layers, batch_size)  # warns, unlike workers
+    if not isinstance(job.where, DaskCluster):  # whose machines may have other sizes
+        batch_size = min(size_here, max(1, len(source)))
+    if own_processes:
+        job = replace(job, where=where_to_scan(job, source, size_here, missing))
     meter = ProgressMeter(job.progress, sizes, before=len(source) - sum(sizes))
     make_reader = _reader_maker(job, source, params, batch_size, missing)
     with closing(job.run(_scan_shard, missing, make_reader, meter.update)) as found:
@@ -177,23 +189,24 @@ def usual_shard_size(source: Source) -> int:
     return min(LARGEST, math.ceil(len(source) / PARTS / SMALLEST) * SMALLEST)
 
 
-def where_to_scan(job: Job, source: Source, batch_size: int | None, images: int) -> Where:
-    """Where to scan: as the job says; but many images in a process per core, instead of a thread.
+def where_to_scan(job: Job, source: Source, batch_size: int, shards: Sequence[Shard]) -> Where:
+    """As the job says, except for many images in one process per core instead of one thread.
 
     A thread holds Python's lock for more than a millisecond per image. So on two cores a small net
     in two threads is no faster than in one.
     """
-    net = job.net
-    stays = not isinstance(job.where, Serial) or job.make_net is None or not net.reentrant
-    if stays or images < ENOUGH or source.in_one_stream or multiprocessing.current_process().daemon:
+    net, count = job.net, job.threads
+    here = isinstance(job.where, Serial) and job.make_net is not None and net.reentrant
+    if not here or source.in_one_stream or multiprocessing.current_process().daemon:
         return job.where
-    count = parallel_batches(net, batch_size or default_batch_size(net), job.threads)
+    many = sum(shard.images for shard in shards) >= ENOUGH and len(shards) >= ROUNDS * count
     free = net.ops.free_memory()
-    if free is not None:
-        weights = sum(blob.nbytes for blobs in net.model.weights.values() for blob in blobs)
-        # Weights once more as oneDNN packs them, and half of the memory for everything else.
-        count = min(count, free // 2 // (PROCESS + 2 * weights))
-    return LocalProcesses(count, threads=1) if count > 1 else job.where
+    if count == 1 or not many or free is None or others_compute():
+        return job.where
+    # The weights once more, as oneDNN packs them. Half of the memory stays for everything else.
+    weights = sum(blob.nbytes for blobs in net.model.weights.values() for blob in blobs)
+    each = PROCESS + 2 * weights + batch_bytes(net, batch_size)
+    return LocalProcesses(count, threads=1) if count * each <= free // 2 else job.where
 
 
 def scan_recipe(job: Job, source: Source, params: ScanParams) -> dict[str, Any]:

@@ -438,7 +438,8 @@ class Settings(BaseModel):
         RUNNING,
         1,
         "Number of local processes that share the work. Each loads the net, and runs on its share "
-        "of the CPU cores or on its own GPU.",
+        "of the CPU cores or on its own GPU. With 1, top-images may still start one per core for "
+        "2048 images or more on a CPU.",
         ge=1,
     )
     scheduler: str | None = _setting(

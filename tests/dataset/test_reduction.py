@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers.simulated_cuda import cuda_device
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from deepvis_caffe.dataset import reduction
-from deepvis_caffe.dataset.reduction import reduce_value
+from deepvis_caffe.dataset.reduction import Reduction, on_host, reduce_value
 from deepvis_caffe.engines.arrays import NumpyOps, ops_for
 
 SHAPE = (3, 4, 5, 7)
@@ -36,17 +38,33 @@ def laid_out(how: str, values: NDArray[Any]) -> tuple[Any, ...]:
         return NumpyOps(), values
     torch = pytest.importorskip("torch")
     kind = torch.channels_last if how == "torch, channels last" else torch.contiguous_format
+    if how == "cuda":
+        return (ops := ops_for("torch", "cuda")), ops.asarray(values)
     return ops_for("torch", "cpu"), torch.from_numpy(values).contiguous(memory_format=kind)
 
 
-LAYOUTS = pytest.mark.parametrize("how", ["numpy", "torch", "torch, channels last"])
+def reduced(
+    how: str,
+    values: NDArray[Any],
+    images: int | None = None,
+    threshold: NDArray[np.float32] | None = None,
+) -> Reduction:
+    """The reduction of values in that layout."""
+    with cuda_device() if how == "cuda" else nullcontext():
+        ops, value = laid_out(how, values)
+        found = reduce_value(ops, value, len(values) if images is None else images, threshold)
+        return on_host(ops, {"layer": found})["layer"]
+
+
+ON_HOST = ["numpy", "torch", "torch, channels last"]
+LAYOUTS = pytest.mark.parametrize("how", [*ON_HOST, "cuda"])
 
 
 @LAYOUTS
 @pytest.mark.parametrize("name", VALUES)
 def test_statistics_are_those_of_the_values(how: str, name: str) -> None:
     values: NDArray[np.float32] = VALUES[name].astype(np.float32)
-    found = reduce_value(*laid_out(how, values), len(values))
+    found = reduced(how, values)
     flat = values.reshape(*SHAPE[:2], -1).astype(np.float64)
     mean = flat.mean(axis=2)
     squares = ((flat - mean[:, :, None]) ** 2).sum(axis=2)
@@ -66,7 +84,7 @@ def test_images_with_values_that_are_not_finite_are_found(how: str) -> None:
     values = NORMAL.copy()
     values[1, 2, 3, 4] = np.nan
     values[2, 0, 0, 0] = -np.inf
-    found = reduce_value(*laid_out(how, values), len(values))
+    found = reduced(how, values)
     assert found.finite().tolist() == [True, False, False]
 
 
@@ -78,7 +96,7 @@ def test_images_with_values_that_are_not_finite_are_found(how: str) -> None:
     ),
     st.sampled_from([1, 40, 2**18]),
     st.sampled_from([1, 20, 2**10]),
-    st.sampled_from(["numpy", "torch", "torch, channels last"]),
+    st.sampled_from([*ON_HOST, "cuda"]),
 )
 @example(0, (4, 3, 300, 2), 2**18, 1, "torch, channels last")  # more rows than a byte counts
 def test_first_of_equal_positions_and_zeros_are_numpys(seed, shape, block, row, how) -> None:
@@ -92,11 +110,13 @@ def test_first_of_equal_positions_and_zeros_are_numpys(seed, shape, block, row, 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reduction, "BLOCK", block)
         patch.setattr(reduction, "ROW", row)
-        found = reduce_value(*laid_out(how, values), images, threshold)
+        found = reduced(how, values, images, threshold)
     flat = values.reshape(*shape[:2], -1)[:images]
     above = flat.max(axis=2) > threshold
     np.testing.assert_array_equal(found.high, flat.max(axis=2))
-    np.testing.assert_array_equal(found.position, np.where(above, flat.argmax(axis=2), 0))
+    np.testing.assert_array_equal(found.position[above], flat.argmax(axis=2)[above])
+    if how != "cuda":
+        assert not found.position[~above].any()
     np.testing.assert_array_equal(found.zeros, (flat == 0).sum(axis=2))
     np.testing.assert_allclose(found.mean, flat.mean(axis=2), rtol=1e-6)
     np.testing.assert_allclose(
@@ -104,14 +124,14 @@ def test_first_of_equal_positions_and_zeros_are_numpys(seed, shape, block, row, 
     )
 
 
-@LAYOUTS
+@pytest.mark.parametrize("how", ON_HOST)
 def test_an_image_has_the_same_bits_alone_and_beside_others(
     how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = np.maximum(np.random.default_rng(1).normal(0.3, 1, (5, 24, 26, 31)), 0)
     monkeypatch.setattr(reduction, "BLOCK", values[:2].size)
-    whole = reduce_value(*laid_out(how, values), len(values))
+    whole = reduced(how, values)
     for place, value in enumerate(values):
-        alone = reduce_value(*laid_out(how, value[None]), 1)
+        alone = reduced(how, value[None])
         for name in ("high", "position", "mean", "squares", "zeros"):
             np.testing.assert_array_equal(getattr(alone, name)[0], getattr(whole, name)[place])

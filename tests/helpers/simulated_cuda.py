@@ -6,12 +6,14 @@ memory is as separate as a GPU's:
 - an operation on tensors of both devices fails, with PyTorch's own exceptions to that rule
 - the host cannot read a tensor of the device without a copy
 - operators that only exist for the CPU (oneDNN's, quantized ones) fail
-- whatever makes the host wait for the device is recorded, and is an error during a capture
+- whatever makes the host wait for the device causes PyTorch's warning if that is on, and an error
+  during a capture
 - a captured graph computes nothing until it is replayed, on the memory and with the host's numbers
   of the capture
 
-It does not simulate a GPU's speed, its rounding, its memory limits, streams, or copies that are
-still under way. It is active in the thread that enters it, and in those that start after.
+It does not simulate a GPU's speed, its rounding, its memory limits, streams, copies that are still
+under way, or memory that is freed before a graph reads it. It is active in the thread that enters
+it, and in those that start after.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -37,6 +39,7 @@ MEMORY = 16 * 2**30  # bytes
 # Operators whose result the host needs before it can go on: a number, or a shape.
 WAITING = {
     "aten::_local_scalar_dense",
+    "aten::allclose",
     "aten::equal",
     "aten::is_nonzero",
     "aten::masked_select",
@@ -46,6 +49,14 @@ WAITING = {
     "aten::unique_consecutive",
     "aten::unique_dim",
     "aten::bincount",
+}
+WITHOUT_KERNEL = {
+    "aten::_local_scalar_dense",
+    "aten::_unsafe_view",
+    "aten::empty",
+    "aten::empty_like",
+    "aten::empty_strided",
+    "aten::new_empty",
 }
 INDEXING = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}
 COPIES = {"aten::_to_copy", "aten::copy_"}
@@ -167,15 +178,12 @@ class SimulatedCuda(TorchDispatchMode):
 
     Attributes
     ----------
-    waits
-        What made the host wait for the device, in order.
     launches
         How often each operator that computes ran on the device; replays of a graph are not counted.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.waits: list[str] = []
         self.launches: Counter[str] = Counter()
         self.warns = False
         self.graphs: dict[int, Graph] = {}  # that are being captured, by thread
@@ -215,7 +223,7 @@ class SimulatedCuda(TorchDispatchMode):
         found = (self.graph or Eager()).run(func, host_args, host_kwargs)
         if to_host:
             return args[0] if name == "aten::copy_" else found
-        if not func.is_view:
+        if not func.is_view and name not in WITHOUT_KERNEL:
             self.launches[name] += 1
         known = {id(one.host): one for one in tensors if isinstance(one, DeviceTensor)}
 
@@ -227,12 +235,15 @@ class SimulatedCuda(TorchDispatchMode):
         return tree_map(wrapped, found)
 
     def waited(self, why: str) -> None:
-        """Record that the host waits for the device."""
-        if self.graph is not None:
-            raise RuntimeError(f"operation not permitted when stream is capturing: {why}")
-        self.waits.append(why)
+        """The host waits for the device: a warning if asked for, an error during a capture."""
+        self.check_not_capturing(why)
         if self.warns:
             warnings.warn(f"called a synchronizing CUDA operation: {why}", stacklevel=4)
+
+    def check_not_capturing(self, what: str) -> None:
+        """Raise if this thread captures a graph."""
+        if self.graph is not None:
+            raise RuntimeError(f"operation not permitted when stream is capturing: {what}")
 
     def _copies(self, name: str, args: Any, kwargs: dict[str, Any]) -> bool:
         """Record a copy between devices; returns whether it is one to the host."""
@@ -392,8 +403,8 @@ def simulated_cuda() -> Iterator[SimulatedCuda]:
             with torch.utils._python_dispatch._disable_current_modes(), torch.no_grad():
                 graph.end_capture()
 
-    def set_sync_debug_mode(level: str) -> None:
-        mode.warns = level != "default"
+    def set_sync_debug_mode(level: str | int) -> None:
+        mode.warns = level not in ("default", 0)
 
     def constant(answer: Any) -> Callable[..., Any]:
         return lambda *arguments, **options: answer
@@ -413,7 +424,9 @@ def simulated_cuda() -> Iterator[SimulatedCuda]:
         "max_memory_allocated": constant(0),
         "reset_peak_memory_stats": constant(None),
         "empty_cache": constant(None),
-        "synchronize": constant(None),
+        "synchronize": lambda *device: mode.check_not_capturing("synchronize"),
+        "current_stream": constant(None),
+        "set_stream": constant(None),
         "set_sync_debug_mode": set_sync_debug_mode,
         "CUDAGraph": Graph,
         "graph": capturing,
@@ -436,6 +449,11 @@ def simulated_cuda() -> Iterator[SimulatedCuda]:
         stack.enter_context(mock.patch.object(threading.Thread, "run", run_within))
         stack.enter_context(mode)
         yield mode
+
+
+def cuda_device() -> AbstractContextManager[Any]:
+    """A context with a CUDA device: the real one, or a simulated one where there is none."""
+    return nullcontext() if torch.cuda.is_available() else simulated_cuda()
 
 
 def _made_on_the_host(make: Callable[..., Tensor]) -> Callable[..., Tensor]:

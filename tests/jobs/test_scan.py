@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,10 +18,11 @@ import pytest
 from helpers import dataset_work
 from helpers.cluster_work import small_net
 from helpers.dataset_work import LAYERS, SHARD
+from helpers.engine_nets import conv, layer, load_text, net_text
 from helpers.image_sets import write_folder
 from helpers.own_group import start_script
 
-from deepvis_caffe.cluster import LocalProcesses, Serial, Where
+from deepvis_caffe.cluster import LocalProcesses, Serial
 from deepvis_caffe.dataset.decoders import Decoders
 from deepvis_caffe.dataset.open_source import open_source
 from deepvis_caffe.dataset.scan import Scan, ScanParams
@@ -29,7 +31,8 @@ from deepvis_caffe.dataset.source import every
 from deepvis_caffe.engines.base import Net
 from deepvis_caffe.errors import ImageError, ResultsError, SettingsError
 from deepvis_caffe.files import lock
-from deepvis_caffe.jobs.scan import scan_dataset, where_to_scan
+from deepvis_caffe.jobs.job import Job
+from deepvis_caffe.jobs.scan import Shard, run_scan, scan_dataset, where_to_scan
 from deepvis_caffe.results.scan_folder import ScanFolder
 
 IMAGES, PARAMS = 17, ScanParams(LAYERS, 4)
@@ -153,59 +156,86 @@ def test_many_images_are_scanned_in_a_process_per_core_with_the_same_bits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("deepvis_caffe.jobs.scan.ENOUGH", IMAGES)
+    monkeypatch.setattr("deepvis_caffe.jobs.scan.ROUNDS", 1)
+    monkeypatch.setattr("deepvis_caffe.jobs.scan.others_compute", lambda: False)
     monkeypatch.setattr("deepvis_caffe.jobs.job.threads_here", lambda: 3)
+    monkeypatch.setattr(net.ops, "free_memory", lambda: 2**40)
     before, most = len(multiprocessing.active_children()), 0
 
     def progress(done: int, total: int) -> None:
         nonlocal most
         most = max(most, len(multiprocessing.active_children()) - before)
 
-    make_net = partial(small_net, model)
-    scan = run(net, images, tmp_path, make_net=make_net, progress=progress)
+    job = Job(net, tmp_path, make_net=partial(small_net, model), progress=progress)
+    scan = run_scan(job, open_source(images), PARAMS, 2, SHARD, tmp_path, own_processes=True)
     assert content(scan, tmp_path) == expected
     assert most == 3
 
 
-BEST = LocalProcesses(4, threads=1)
+EACH = 2**29 + 2 * 84 * 2**20 + 6 * 4 * 16 * 3 * 64 * 64  # bytes of a process
 
 
 @pytest.mark.parametrize(
-    ("changed", "found"),
+    ("changed", "processes"),
     [
-        ({}, BEST),
-        ({"images": 2047}, Serial()),
-        ({"threads": 1}, Serial()),
-        ({"where": LocalProcesses(2)}, LocalProcesses(2)),
-        ({"make_net": None}, Serial()),
-        ({"free": 5 * 2**30}, LocalProcesses(3, threads=1)),  # half of it, less 168 MiB each
-        ({"free": 2**30}, Serial()),
-        ({"reentrant": False}, Serial()),
-        ({"in_one_stream": True}, Serial()),
+        ({}, True),
+        ({"images": 2047}, False),
+        ({"shards": 15}, False),
+        ({"threads": 1}, False),
+        ({"threads": 5}, False),  # more than a quarter of the shards
+        ({"where": LocalProcesses(2)}, False),
+        ({"make_net": None}, False),
+        ({"free": 8 * EACH}, True),
+        ({"free": 8 * EACH - 2}, False),
+        ({"free": None}, False),
+        ({"reentrant": False}, False),
+        ({"in_one_stream": True}, False),
+        ({"others": True}, False),
     ],
 )
-def test_where_a_scan_runs(changed: dict[str, Any], found: Where) -> None:
+def test_where_a_scan_runs(
+    changed: dict[str, Any], processes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     given: dict[str, Any] = {
         "images": 2048,
+        "shards": 16,
         "threads": 4,
         "where": Serial(),
         "make_net": object(),
         "free": 2**40,
         "reentrant": True,
         "in_one_stream": False,
+        "others": False,
         **changed,
     }
+    monkeypatch.setattr("deepvis_caffe.jobs.scan.others_compute", lambda: given["others"])
     weights = {"conv": [np.broadcast_to(np.float32(0), (84, 2**18))]}  # 84 MiB
     net = SimpleNamespace(
         reentrant=given["reentrant"],
         ops=SimpleNamespace(free_memory=lambda: given["free"]),
-        shapes={"data": (1, 3, 8, 8)},
+        shapes={"data": (1, 3, 64, 64)},
         model=SimpleNamespace(weights=weights),
     )
-    job = SimpleNamespace(
-        net=net, **{name: given[name] for name in ("threads", "where", "make_net")}
+    own = {name: given[name] for name in ("threads", "where", "make_net")}
+    job: Any = SimpleNamespace(net=net, **own)
+    source: Any = SimpleNamespace(in_one_stream=given["in_one_stream"])
+    edges = np.linspace(0, given["images"], given["shards"] + 1).astype(int).tolist()
+    shards = [Shard(number, *pair) for number, pair in enumerate(pairwise(edges))]
+    expected = LocalProcesses(4, threads=1) if processes else given["where"]
+    assert where_to_scan(job, source, 16, shards) == expected
+
+
+def test_that_images_run_one_at_a_time_is_said_once(
+    tmp_path: Path, images: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = net_text(
+        conv("one", "data", 4),
+        layer("soft", "Softmax", "one", "", "softmax_param { axis: 0 }"),
+        data=(1, 3, 8, 8),
     )
-    source = SimpleNamespace(in_one_stream=given["in_one_stream"])
-    assert where_to_scan(job, source, 16, given["images"]) == found  # type: ignore[arg-type]
+    net = load_text("torch", tmp_path, text)
+    scan_dataset(net, open_source(images), tmp_path / "out", ScanParams(("soft",)))
+    assert caplog.text.count("images run one at a time") == 1
 
 
 @pytest.mark.process

@@ -60,7 +60,7 @@ def by_all(steps: NDArray[np.float32], targets: list) -> list[int | None]:
 
 
 @pytest.mark.slow
-@settings(max_examples=40, **ON_EACH_KIND)
+@settings(max_examples=40, **(ON_EACH_KIND | {"derandomize": False}))
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 4, 16]), st.booleans())
 def test_who_is_on_top_first_is_what_all_channels_say(
     ops: ArrayOps, seed: int, every: int, saves: bool

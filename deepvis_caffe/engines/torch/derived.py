@@ -1,4 +1,4 @@
-"""A cache for what is derived from weights, such as packed or flipped filters."""
+"""A cache for what is derived from weights or shapes, such as packed or flipped filters."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Stamp:
 
 
 class Derived(Generic[Made]):
-    """A cache for the last thing derived from weights. Copies and pickles of it are empty."""
+    """A cache for the last thing derived from weights and a key. Copies and pickles are empty."""
 
     __slots__ = ("_last",)
 

@@ -166,8 +166,11 @@ class Graphs:
 
 def cuda_capture(run: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
     """Capture what `run` launches as a CUDA graph. Only replays compute anything."""
-    graph = torch.cuda.CUDAGraph()
-    # Other threads, such as those that load the next images, may use the device meanwhile.
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        result = run()
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+    try:
+        # Other threads, such as those that load the next images, may use the device meanwhile.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            result = run()
+    finally:
+        torch.cuda.set_stream(stream)  # after a failed capture it would remain the capture's
     return graph.replay, result

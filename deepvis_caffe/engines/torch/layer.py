@@ -106,22 +106,25 @@ class Layer(nn.Module):
         return found[name] if name in found else getattr(self, name)
 
     def constants(self, like: Tensor, key: Any, make: Callable[[], Iterable[Tensor]]) -> Tops:
-        """The tensors of `make`, moved to the device of `like`; made again if the key changed.
+        """The tensors of `make`, moved to the device of `like`.
 
         For what depends on shapes only: a copy from the host in every pass would wait for a GPU.
+        Only the last ones are kept.
 
         Parameters
         ----------
         like
             A bottom.
         key
-            What `make` depends on, besides the bottom's type.
+            What `make` depends on, besides the dtype and device of `like`.
         """
 
         def moved(*_: Any) -> Tops:
             return tuple(one.to(like.device) for one in make())
 
-        return self._constants.get((), (key, like.dtype, like.device), moved)
+        # What is made while PyTorch traces or infers cannot be used otherwise.
+        kind = type(like), torch.is_inference_mode_enabled()
+        return self._constants.get((), (key, like.dtype, like.device, kind), moved)
 
     def narrowed(self, channels: Sequence[int]) -> Layer | None:
         """A layer that computes only these channels of the top; None if that saves nothing."""

@@ -54,7 +54,8 @@ class Region(Layer):
         columns, rows = (torch.arange(n, device=x.device) for n in (width, height))
         corner = torch.stack(torch.meshgrid(columns, rows, indexing="xy")).to(x.dtype)
         size = vector(x, [width, height])[:, None, None]
-        reference = vector(x, list(options.biases)[: 2 * options.num])
+        anchors = list(options.biases)[: 2 * options.num]
+        (reference,) = self.constants(x, None, lambda: [torch.tensor(anchors, dtype=x.dtype)])
         boxes = [
             (center.sigmoid() + corner) / size,
             extent.exp() * reference.reshape(-1, 2, 1, 1) / size,

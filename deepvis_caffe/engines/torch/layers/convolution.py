@@ -106,7 +106,7 @@ class ImageConvolution(Convolution):
         """Only some of its filters, if there are no groups."""
         if self.group > 1:
             return None
-        some = copy_on_device(torch.tensor(channels), self.weight.device)
+        some = copy_on_device(torch.tensor(channels, dtype=torch.long), self.weight.device)
         return self.like(self.weight[some], None if self.bias is None else self.bias[some])
 
     def like(self, weight: Tensor, bias: Tensor | None) -> ImageConvolution:

@@ -61,7 +61,7 @@ class InnerProduct(Layer):
         """Only some of its outputs, if they are axis 1 of the top."""
         if self.axis != 1:
             return None
-        some = copy_on_device(torch.tensor(channels), self.weight.device)
+        some = copy_on_device(torch.tensor(channels, dtype=torch.long), self.weight.device)
         weights = [self.weight[:, some] if self.transpose else self.weight[some]]
         weights += [] if self.bias is None else [self.bias[some]]
         return InnerProduct(
