@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deepvis_caffe.engines.torch.device import vector
-from deepvis_caffe.engines.torch.layer import Layer, register
+from deepvis_caffe.engines.torch.layer import Layer, Tops, register
 from deepvis_caffe.engines.torch.layers.layout import top_shapes
 from deepvis_caffe.model.schema_pb2 import ResampleParameter, UnpoolingParameter
 from deepvis_caffe.model.shapes.resampling import (
@@ -25,17 +25,32 @@ def scattered(layer: Layer, x: Tensor, index: Tensor, size: tuple[int, ...]) -> 
 
     If two values go to the same position the later one wins, and both get its gradient, as in
     Caffe.
+
+    A position outside of the map is an error. On a GPU, whose values the host reads only in the
+    first pass of a shape, all is NaN if there is one later.
     """
     positions = math.prod(size)
     where = index.flatten(2).long()
-    if where.numel() and not 0 <= int(where.min()) <= int(where.max()) < positions:
-        raise layer.cannot_run(
-            (x, index),
-            f"its mask refers to position {int(where.max())} of a map of {positions}; scale or "
-            "size does not match the pooling that made the mask",
-        )
-    plane = x.new_zeros(*x.shape[:2], positions)
-    return plane.scatter(2, where, x.flatten(2)).reshape(*x.shape[:2], *size)
+
+    def check() -> Tops:
+        if where.numel() and not 0 <= int(where.min()) <= int(where.max()) < positions:
+            raise layer.cannot_run(
+                (x, index),
+                f"its mask refers to position {int(where.max())} of a map of {positions}; scale or "
+                "size does not match the pooling that made the mask",
+            )
+        return ()
+
+    plane, flat = x.new_zeros(*x.shape[:2], positions), x.flatten(2)
+    if x.device.type == "cpu":
+        check()
+        plane = plane.scatter(2, where, flat)
+    else:
+        layer.constants(x, (tuple(index.shape), size), check)
+        inside = ((where >= 0) & (where < positions)).all()
+        plane = plane.scatter(2, where.clamp(0, positions - 1), flat)
+        plane = torch.where(inside, plane, float("nan"))
+    return plane.reshape(*x.shape[:2], *size)
 
 
 @register("Upsample")
