@@ -164,11 +164,11 @@ def _scanned(
     ]
     missing = [shard for shard in shards if not kept.has_shard(shard.number, recipe)]
     sizes = [shard.images for shard in missing]
-    size_here = scan_batch_size(job.net, params.layers, batch_size)  # warns, unlike workers
-    if not isinstance(job.where, DaskCluster):  # whose machines may have other sizes
-        batch_size = min(size_here, max(1, len(source)))
+    size = scan_batch_size(job.net, params.layers, batch_size)  # warns, unlike workers
     if own_processes:
-        job = replace(job, where=where_to_scan(job, source, size_here, missing))
+        job = replace(job, where=where_to_scan(job, source, size, missing))
+    if not isinstance(job.where, DaskCluster):  # whose machines may have other sizes
+        batch_size = size
     meter = ProgressMeter(job.progress, sizes, before=len(source) - sum(sizes))
     make_reader = _reader_maker(job, source, params, batch_size, missing)
     with closing(job.run(_scan_shard, missing, make_reader, meter.update)) as found:

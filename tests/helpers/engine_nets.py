@@ -55,6 +55,7 @@ def load_text(
     text: str,
     weights: Mapping[str, Any] | None = None,
     seed: int = 0,
+    device: str = DEVICE,
     **options: Any,
 ) -> Net:
     """A net on an engine, with random weights where none are given."""
@@ -62,7 +63,7 @@ def load_text(
     path.write_text(text)
     if weights is None:
         weights = weights_for(path, seed)
-    return load_net(path, weights, engine, device=DEVICE, **options)
+    return load_net(path, weights, engine, device=device, **options)
 
 
 def weights_for(path: Path, seed: int = 0) -> Mapping[str, Any]:

@@ -23,6 +23,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -197,7 +198,7 @@ class SimulatedCuda(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if _is_ours(kwargs.get("device")) or any(map(_is_device_tensor, _tensors((args, kwargs)))):
+        if _is_ours(kwargs.get("device")) or _on_device(_tensors((args, kwargs))):
             return self.run(func, args, kwargs)
         return func(*args, **kwargs)
 
@@ -222,12 +223,13 @@ class SimulatedCuda(TorchDispatchMode):
             host_kwargs["device"] = "cpu"
         if host_kwargs.pop("pin_memory", False):
             raise RuntimeError("only CPU memory can be pinned")
-        found = (self.graph or Eager()).run(func, host_args, host_kwargs)
+        compute = func if self.graph is None else partial(self.graph.run, func)
+        found = compute(*host_args, **host_kwargs)
         if to_host:
             return args[0] if name == "aten::copy_" else found
         if not func.is_view and name not in WITHOUT_KERNEL:
             self.launches[name] += 1
-        known = {id(one.host): one for one in tensors if isinstance(one, DeviceTensor)}
+        known = {id(one.host): one for one in _on_device(tensors)}
 
         def wrapped(one: Any) -> Any:
             if not isinstance(one, Tensor):
@@ -296,14 +298,6 @@ class _InAnotherThread(TorchDispatchMode):
         return self._device.__torch_dispatch__(func, types, args, kwargs)
 
 
-class Eager:
-    """Runs operators at once."""
-
-    def run(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        """Run an operator on CPU tensors."""
-        return func(*args, **kwargs)
-
-
 class Graph:
     """Stands in for `torch.cuda.CUDAGraph`."""
 
@@ -312,7 +306,7 @@ class Graph:
         self._before: dict[int, tuple[Tensor, Tensor]] = {}  # memory from before the capture
         self._made: dict[int, Tensor] = {}
 
-    def run(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    def run(self, func: Any, *args: Any, **kwargs: Any) -> Any:
         """Record an operator. It runs, because its result's shape is needed."""
         for tensor in _written(func, args, kwargs):
             where = _memory(tensor)
@@ -365,8 +359,8 @@ def _with_tensors(key: Any) -> Any:
     return torch.as_tensor(key) if isinstance(key, (list, np.ndarray)) else key
 
 
-def _is_device_tensor(one: Any) -> bool:
-    return isinstance(one, DeviceTensor)
+def _on_device(tensors: list[Tensor]) -> list[DeviceTensor]:
+    return [one for one in tensors if isinstance(one, DeviceTensor)]
 
 
 def _host(one: Any) -> Any:

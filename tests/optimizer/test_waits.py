@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 import torch
 from helpers.device_waits import device_waits
-from helpers.engine_nets import conv, layer, net_text, relu, weights_for
+from helpers.engine_nets import conv, layer, load_text, net_text, relu
 
 import deepvis_caffe as dv
-from deepvis_caffe.engines.load import load_net
 from deepvis_caffe.optimizer import objectives as o
 from deepvis_caffe.optimizer.ascent import CHECK_EVERY
 from deepvis_caffe.optimizer.parameterizations import maco
@@ -37,9 +36,7 @@ STEPS = 2 * CHECK_EVERY + 9
 
 @pytest.fixture
 def net(cuda: None, tmp_path: Path) -> Any:
-    path = tmp_path / "net.prototxt"
-    path.write_text(NET)
-    return load_net(path, weights_for(path), "torch", device="cuda")
+    return load_text("torch", tmp_path, NET, device="cuda")
 
 
 def waits_of_an_ascent(net: Any, *args: Any, **options: Any) -> list[str]:

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.engine_nets import conv, layer, load_text, net_text, noise, relu, weights_for
+from helpers.engine_nets import conv, layer, load_text, net_text, noise, relu
 
 from deepvis_caffe.engines.base import Net
-from deepvis_caffe.engines.load import load_net
 
 # data -> a -> relu -> b -> leaky (slope) -> out
 #                 \--> c ---------------------> out
@@ -155,9 +154,7 @@ DENSE = net_text(
 @pytest.mark.parametrize("name", ["a", "mean", "fc"])
 def test_an_image_alone_has_the_bits_that_it_has_in_a_batch(tmp_path: Path, name: str) -> None:
     """Of all channels or two, on a CPU; the values themselves are those of `forward`."""
-    path = tmp_path / "net.prototxt"
-    path.write_text(DENSE)
-    net = load_net(path, weights_for(path), "torch", device="cpu")
+    net = load_text("torch", tmp_path, DENSE, device="cpu")
     x = noise(5, 3, 20, 20)
     every = net.ops.numpy(net.evaluate(net.ops.asarray(x), name))
     start = "a:raw" if name == "a" else name

@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 import torch
 from helpers.device_waits import device_waits
-from helpers.engine_nets import conv, layer, net_text, noise, relative_error, relu, weights_for
+from helpers.engine_nets import conv, layer, load_text, net_text, noise, relative_error, relu
 from helpers.torch_layers import built
 
 import deepvis_caffe as dv
 from deepvis_caffe.dataset.image_files import read_folder
 from deepvis_caffe.dataset.scan import ScanParams, scan_images
 from deepvis_caffe.engines.arrays import TorchOps
-from deepvis_caffe.engines.load import load_net
 from deepvis_caffe.engines.torch.graphs import EAGER
 from deepvis_caffe.errors import EngineError
 from deepvis_caffe.image import write_image
@@ -118,9 +117,7 @@ GEOMETRY = net_text(
 
 def on_both(tmp_path: Path, text: str) -> list[Any]:
     """A net on the device and on the CPU."""
-    path = tmp_path / "net.prototxt"
-    path.write_text(text)
-    return [load_net(path, weights_for(path), "torch", device=name) for name in ("cuda", "cpu")]
+    return [load_text("torch", tmp_path, text, device=name) for name in ("cuda", "cpu")]
 
 
 @pytest.fixture

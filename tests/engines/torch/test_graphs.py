@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.engine_nets import conv, layer, net_text, noise, relative_error, relu, weights_for
+from helpers.engine_nets import conv, layer, load_text, net_text, noise, relative_error, relu
 
-from deepvis_caffe.engines.load import load_net
 from deepvis_caffe.engines.torch.graphs import EAGER, KEPT, Graphs, cuda_capture
 
 pytestmark = [pytest.mark.cuda, pytest.mark.usefixtures("cuda")]
@@ -52,9 +51,7 @@ class Recorder:
 
 @pytest.fixture
 def nets(tmp_path: Path) -> tuple[Any, Any, Recorder]:
-    path = tmp_path / "net.prototxt"
-    path.write_text(NET)
-    plain, graphed = (load_net(path, weights_for(path), "torch", device="cuda") for _ in range(2))
+    plain, graphed = (load_text("torch", tmp_path, NET, device="cuda") for _ in range(2))
     recorder = Recorder()
     graphed.cuda_graphs, graphed._graphs = True, Graphs(recorder)
     return plain, graphed, recorder
