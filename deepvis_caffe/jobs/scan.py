@@ -190,7 +190,7 @@ def usual_shard_size(source: Source) -> int:
 
 
 def where_to_scan(job: Job, source: Source, batch_size: int, shards: Sequence[Shard]) -> Where:
-    """As the job says, except for many images in one process per core instead of one thread.
+    """As the job says, except that many images are scanned in a process per core, not a thread.
 
     A thread holds Python's lock for more than a millisecond per image. So on two cores a small net
     in two threads is no faster than in one.
