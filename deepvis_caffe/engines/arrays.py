@@ -100,6 +100,16 @@ class ArrayOps(abc.ABC):
         with ThreadPoolExecutor(count, thread_name_prefix="arrays") as pool:
             yield pool
 
+    @property
+    def threads(self) -> int:
+        """The number of threads over which each operation of the calling thread is spread."""
+        return 1
+
+    @contextmanager
+    def on_threads(self, count: int) -> Iterator[None]:
+        """Spread the calling thread's operations over `count` threads, where any are spread."""
+        yield
+
     @abc.abstractmethod
     def percentile(self, rows: Any, q: float | NDArray[np.floating[Any]]) -> Any:
         """The `q`-th percentile of each row, linearly interpolated as ``numpy.percentile`` does.
@@ -268,6 +278,24 @@ class TorchOps(ArrayOps):
             list(pool.map(lambda _: started.wait(), range(count)))  # until all have started
             self.xp.set_num_threads(before)  # the default for threads that start later
             yield pool
+
+    @property
+    def threads(self) -> int:
+        """PyTorch's, for the calling thread."""
+        return int(self.xp.get_num_threads())
+
+    @contextmanager
+    def on_threads(self, count: int) -> Iterator[None]:
+        """Set PyTorch's number of threads for the calling thread, and restore it at the end."""
+        before = self.threads  # a thread takes over the global number at its first use
+        if count == before:
+            yield
+            return
+        self.xp.set_num_threads(count)
+        try:
+            yield
+        finally:
+            self.xp.set_num_threads(before)
 
     def percentile(self, rows: Any, q: float | NDArray[np.floating[Any]]) -> Any:
         """Each row's percentile; unlike ``torch.quantile``, for rows of any length."""

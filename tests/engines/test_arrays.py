@@ -1,6 +1,7 @@
 """Array operations of both kinds of arrays against numpy."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -22,6 +23,25 @@ def test_each_helper_keeps_to_one_core_and_the_others_to_theirs() -> None:
             inside = list(pool.map(lambda _: torch.get_num_threads(), range(8)))
             assert set(inside) == {1}
             assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_thread_computes_on_as_many_threads_as_it_is_told() -> None:
+    def told() -> tuple[int, int, int]:
+        with ops.on_threads(2):
+            within = ops.threads, torch.get_num_threads()
+        return (*within, ops.threads)
+
+    ops, before = TorchOps(), torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert told() == (2, 2, 3)
+        with ThreadPoolExecutor(1) as another:
+            assert another.submit(told).result() == (2, 2, 3)
+        with pytest.raises(ZeroDivisionError), ops.on_threads(1):
+            raise ZeroDivisionError
+        assert ops.threads == torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -227,7 +227,7 @@ class TorchNet(Net):
         image = laid_out(x.detach()).to(self._dtype)
         values = {Value(blob): image for blob in self.model.image_inputs}
         run, work = Pass({**self._held(image), **values}), plan.work * x.numel()
-        with full_precision(self._device), threads_for(work):
+        with full_precision(self._device), self._threads_for(work):
             run.forward(plan.steps)
         tops, index = [run.values[start] for start in starts], self._indices(plan.select)
         chosen = [top.float() if index is None else top[:, index].float() for top in tops]
@@ -245,7 +245,7 @@ class TorchNet(Net):
         else:
             diffs = {start: diff.to(self._dtype) for start, diff in diffs.items()}
         images = [Value(blob) for blob in self.model.image_inputs]
-        with self._explained(diffs), threads_for(work):
+        with self._explained(diffs), self._threads_for(work):
             found = run.backward(diffs, images, mode, again)
         parts = [found[image] for image in images if image in found]
         total = sum(parts[1:], parts[0]).float().contiguous() if parts else torch.zeros_like(x)
@@ -300,6 +300,10 @@ class TorchNet(Net):
             return math.inf
         images = sum(math.prod(self.model.input_shapes[one]) for one in self.model.image_inputs)
         return multiply_adds(self.model, plan) / max(images, 1)
+
+    def _threads_for(self, work: float) -> AbstractContextManager[None]:
+        """Run the block on as many threads as `work` multiply-adds keep busy."""
+        return self.ops.on_threads(threads_for(work, self.ops.threads))
 
     def _on_device(self, inputs: dict[str, Floats]) -> dict[Value, Tensor]:
         listed = ", ".join(f"{name} {array.shape}" for name, array in inputs.items())

@@ -7,10 +7,6 @@ longer than they compute.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import torch
 
 from deepvis_caffe.engines.torch.plan import Plan
 from deepvis_caffe.model.model import Model
@@ -32,16 +28,6 @@ def multiply_adds(model: Model, plan: Plan) -> int:
     return total
 
 
-@contextmanager
-def threads_for(work: float) -> Iterator[None]:
-    """Run the block on as many PyTorch threads as `work` multiply-adds keep busy, at least one."""
-    most = torch.get_num_threads()
-    count = max(1, round(min(most, work / PER_THREAD)))
-    if count == most:
-        yield
-        return
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(most)
+def threads_for(work: float, most: int) -> int:
+    """How many threads `work` multiply-adds keep busy: at least one, and not more than `most`."""
+    return max(1, round(min(most, work / PER_THREAD)))
