@@ -6,6 +6,7 @@ import matplotlib
 import numpy as np
 import pytest
 from helpers.pane_views import view
+from scipy.ndimage import map_coordinates
 
 from deepvis_caffe.viewer.panes.colors import BROKEN, NEGATIVE, POSITIVE, signed_table, table
 from deepvis_caffe.viewer.panes.maps import (
@@ -62,6 +63,27 @@ def test_a_map_that_shrinks_is_averaged_and_no_map_runs_into_the_next() -> None:
     made = color_maps(steps, 3, 4, Boost())[..., 0]  # no whole factor
     assert (made[:3] == 0).all()
     assert (made[3:] == 255).all()
+
+
+def test_by_no_whole_factor_maps_shrink_to_the_values_between_pixels() -> None:
+    """Means of whole blocks first, then linear interpolation at the centers, by scipy."""
+    maps = np.random.default_rng(0).random((3, 14, 18)).astype(np.float32)
+    means = maps.reshape(3, 7, 2, 6, 3).mean(axis=(2, 4))  # towards 5 x 6
+    rows, columns = np.mgrid[:5, :6]
+    places = [(rows + 0.5) * 7 / 5 - 0.5, columns]
+    expected = np.stack([map_coordinates(one, places, order=1) for one in means])
+    made = color_maps(maps, 5, 6, Boost(individual=1.0))[..., 0].reshape(3, 5, 6)
+    low, high = maps.min(axis=(1, 2), keepdims=True), maps.max(axis=(1, 2), keepdims=True)
+    np.testing.assert_allclose(made, 255 * (expected - low) / (high - low), atol=0.51)
+
+
+def test_no_value_is_lost_where_a_map_shrinks() -> None:
+    """A single one that is not finite is marked wherever it is."""
+    for row, column in np.ndindex(13, 9):
+        maps = np.zeros((1, 13, 9), np.float32)
+        maps[0, row, column] = np.nan
+        made = color_maps(maps, 7, 5, Boost())
+        assert (made == BROKEN).all(axis=2).any(), (row, column)
 
 
 def test_ten_thousand_maps_stay_in_their_own_cells() -> None:
