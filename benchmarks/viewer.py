@@ -3,7 +3,7 @@
     python -m benchmarks.viewer [--seconds 10] [--rounds 3] [--nets squeezenet_v1.1,vgg16] [--ours]
 
 It runs the real loop without OpenCV's window: a synthetic 640x480 stream of 60 frames per second,
-the session, and as in the window, waits of 8 ms for keys and checks for keys between panes. "Next
+the session, and as in the window, waits of 4 ms for keys and checks for keys between panes. "Next
 layer" is pressed at random moments; a key is answered when the first picture that shows its effect
 is drawn. The toolbox's way (DVT) is the same session on pycaffe with the whole net forward, and
 with the net and the drawing under one lock.
@@ -47,7 +47,7 @@ from deepvis_caffe.viewer.session import Session
 from deepvis_caffe.viewer.sources.source import Pause, Shot, Source
 
 STREAM = 60.0  # frames per second
-LOOK = 0.008  # seconds between two checks for keys, as in the window
+LOOK = 0.004  # seconds between two checks for keys, as in the window
 KEY_EVERY = (0.25, 0.6)  # the range of random seconds between two keys
 Draw = Callable[..., Any]  # session.draw, or its replacement
 OURS, ITS = "ours", "DVT's way"
@@ -206,7 +206,7 @@ def _drive(session: Session, draw: Draw, seconds: float, own: float) -> Figures:
             answers += [now - moment for moment in waiting]
             waiting.clear()
         seen.add(session.shown)
-        if not typed:
+        if not typed and not session.wake.is_set():
             awake.wait(LOOK)
     took = time.perf_counter() - begun
     over.set()

@@ -17,6 +17,7 @@ from deepvis_caffe.limits import MEGAPIXELS
 from deepvis_caffe.model.same_units import same_units
 from deepvis_caffe.results.layout import net_folders, viewer_folder
 from deepvis_caffe.viewer.compute.forward import Compute
+from deepvis_caffe.viewer.compute.pairs import Pairs
 from deepvis_caffe.viewer.compute.synthesis import Synthesis, SynthesisParams
 from deepvis_caffe.viewer.compute.worker import Pause, Worker
 from deepvis_caffe.viewer.disk.correlations import Correlations
@@ -114,12 +115,18 @@ class Parts:
         self.driver_pictures = DriverLibrary(self.library, self.scene)
         self._synthesis = Synthesis(net, self.library, synthesis) if synthesis else None
         self._finish: Callable[[Pause], Result | None] = lambda between: None
+        pairs = None
         if compute is None:
             own = Compute(net, self.scene)
-            compute, self._finish = own, own.finish
+            compute, self._finish, pairs = own, own.finish, Pairs(own)
         self.loading = True
         self.worker = Worker(
-            compute, self.results, lambda: self._changed(), self._idle, partial(self._load, net)
+            compute,
+            self.results,
+            lambda: self._changed(),
+            self._idle,
+            partial(self._load, net),
+            pairs,
         )
         for source in sources:
             source.channels = self.channels

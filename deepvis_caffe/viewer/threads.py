@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -34,37 +35,48 @@ class Newest(Generic[T]):
 
 
 class Background:
-    """A daemon thread that is started once.
+    """Daemon threads that are started once.
 
     Parameters
     ----------
     name
-        The thread's name, prefixed with that of the program.
-    run
-        The thread's function; it must return once `closing` is set, which notifies `news`.
+        Their name, prefixed with that of the program.
+    runs
+        Each one's function; it must return once `closing` is set, which notifies `news`.
 
     Attributes
     ----------
     news
-        Guards what the thread shares with others; notified whenever there is work.
+        Guards what the threads share with others; notified whenever there is work.
     closing
-        Whether the thread should end.
+        Whether the threads should end.
     """
 
-    def __init__(self, name: str, run: Callable[[], None]) -> None:
+    def __init__(self, name: str, *runs: Callable[[], None]) -> None:
         self.news = threading.Condition()
         self.closing = False
-        self._thread = threading.Thread(target=run, name=f"deepvis {name}", daemon=True)
+        self._threads = [
+            threading.Thread(target=run, name=f"deepvis {name}", daemon=True) for run in runs
+        ]
 
     def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
 
     def close(self, timeout: float) -> bool:
-        """End the thread after its current work; return whether it ended in `timeout` seconds."""
+        """End the threads after their current work; return whether all ended in time.
+
+        Parameters
+        ----------
+        timeout
+            Seconds to wait for all of them together.
+        """
         with self.news:
             self.closing = True
             self.news.notify_all()
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
-        return not self._thread.is_alive()
+        latest = time.monotonic() + timeout
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(max(0.0, latest - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)

@@ -70,7 +70,7 @@ def test_memory_stays_and_threads_live(tmp_path: Path) -> None:
         assert session.trouble == ""
         own = set(threading.enumerate()) - before
         assert sorted(one.name for one in own) == [
-            f"deepvis {name}" for name in ("correlation", "input", "library", "worker")
+            f"deepvis {name}" for name in ("correlation", "input", "library", "worker", "worker")
         ]
     assert session.close(LONG)
     assert not own & set(threading.enumerate())

@@ -48,10 +48,15 @@ class Compute:
         A net with an image input.
     scene
         The net's scene.
+
+    Attributes
+    ----------
+    net
+        The net; it is loaded by the first frame, if necessary.
     """
 
     def __init__(self, net: Net, scene: Scene) -> None:
-        self._net, self._entries = net, scene.entries
+        self.net, self._entries = net, scene.entries
         self._preprocessors = {
             how: replace(net.preprocessor, mean=net.preprocessor.full_mean, resize=how)
             for how in ("crop", "stretch")
@@ -70,6 +75,15 @@ class Compute:
         self._last: Result | None = None
         self._weights: tuple[Entry, UnitWeights] | None = None  # of the last layer requested
 
+    def another(self) -> Compute:
+        """One for another thread, which numbers its results together with this one.
+
+        If the net is reentrant, both may run at once as long as no backward pass is requested.
+        """
+        other = Compute(self.net, self._scene)
+        other._numbers = self._numbers
+        return other
+
     def __call__(self, frame: Frame, request: Request) -> Result:
         """Compute what a request asks for, from one frame.
 
@@ -78,7 +92,7 @@ class Compute:
         DeepVisError
             The picture does not fit the net, or the engine fails on it.
         """
-        self._net = self._net.loaded()  # the first time it may load: no part of a frame's time
+        self.net = self.net.loaded()  # the first time it may load: no part of a frame's time
         begun = time.perf_counter()
         self._last = None  # if this fails, there is nothing to finish
         entry = self._entries[request.layer]
@@ -128,7 +142,7 @@ class Compute:
 
     @cached_property
     def _drivers(self) -> LiveDrivers:
-        return LiveDrivers(self._net, self._scene)
+        return LiveDrivers(self.net, self._scene)
 
     def finish(self, between: Pause) -> Result | None:
         """Compute the last result's pending attribution, and return the completed result.
@@ -177,7 +191,7 @@ class Compute:
 
     def _weights_of(self, entry: Entry) -> UnitWeights:
         if self._weights is None or self._weights[0] is not entry:
-            self._weights = entry, unit_weights(self._net, entry)
+            self._weights = entry, unit_weights(self.net, entry)
         return self._weights[1]
 
     def _boxes(self, finder: Detector) -> tuple[tuple[Box, str], ...]:
@@ -194,36 +208,36 @@ class Compute:
             self._pass = self._sent = None  # if this fails, the next call starts over
             self._x = self._preprocessors[request.resize](frame.picture)
             x = self._x[None]
-            inputs = {self._net.image_input(): x, **self._net.other_inputs(x)}
+            inputs = {self.net.image_input(): x, **self.net.other_inputs(x)}
             if frame.live and not keep:  # nothing else will be read before the next frame
-                self._values = self._net.reduce(inputs, dict.fromkeys(wanted), self._copied)
+                self._values = self.net.reduce(inputs, dict.fromkeys(wanted), self._copied)
                 return
-            self._values = self._net.forward(inputs, blobs=dict.fromkeys(wanted))
+            self._values = self.net.forward(inputs, blobs=dict.fromkeys(wanted))
             self._pass = this
         missing = [name for name in dict.fromkeys(wanted) if name not in self._values]
         if missing:
-            self._values |= self._net.read(missing)
+            self._values |= self.net.read(missing)
 
     def _copied(self, name: str, value: Any) -> Floats:
-        return np.asarray(self._net.ops.numpy(value), np.float32)
+        return np.asarray(self.net.ops.numpy(value), np.float32)
 
     def _score(
         self, source: UnitRef, blob: str = "", between: Callable[[], None] = lambda: None
     ) -> FrameScore:
         """The source's score, whose backward pass also caches the diffs of `blob`."""
         entry, unit = self._entries[source[0]], source[1]
-        images = self._net.model.image_inputs
+        images = self.net.model.image_inputs
 
         def send(diff: Floats, mode: str) -> Floats:
             if (source, mode) != self._sent:
                 self._sent, self._diffs = (source, mode), {}
             blobs = [*images, *([blob] if blob else [])]
             if any(name not in self._diffs for name in blobs):
-                self._diffs |= self._net.backward(entry.layer, diff, mode, blobs)
+                self._diffs |= self.net.backward(entry.layer, diff, mode, blobs)
             return np.asarray(np.sum([self._diffs[one][0] for one in images], axis=0))
 
         values = self._values[entry.name]
-        return frame_score(self._net, entry, unit, values, self._x[None], send, between)
+        return frame_score(self.net, entry, unit, values, self._x[None], send, between)
 
 
 def _key(frame: Frame, request: Request) -> Key:

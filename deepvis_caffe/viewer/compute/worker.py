@@ -1,7 +1,8 @@
 """The worker thread, which owns the net: the newest frame and request first, then idle work.
 
 It never blocks callers. Only the newest frame and the newest request are kept, and results go into
-a latest-value slot. A single thread runs the net, because pycaffe's CPU or GPU mode is per thread.
+a latest-value slot. A single thread runs the net, because pycaffe's CPU or GPU mode is per thread;
+but where the engine allows it, a second thread computes every other frame of a stream.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
-from typing import Protocol
+from functools import partial
+from typing import NamedTuple, Protocol
 
 from deepvis_caffe.errors import in_words
 from deepvis_caffe.viewer.state.request import Frame, Request, Result
@@ -25,6 +28,9 @@ Pause = Callable[[], bool]
 # responsive, but not so much that other programs take the net's cores.
 NICE = 2
 IDLE = 0.2  # seconds between two polls for idle work
+# The shortest time between the starts of two frames, as a part of the time that one takes. Without
+# it the later one might overtake the other, which is then never shown.
+APART = 0.45
 
 
 class Idle(Protocol):
@@ -37,8 +43,30 @@ class Idle(Protocol):
         """
 
 
+class Pairs(Protocol):
+    """Computes two frames at once; see `deepvis_caffe.viewer.compute.pairs`."""
+
+    def allowed(self, frame: Frame, request: Request) -> bool:
+        """Whether this frame may be computed while another one is."""
+
+    def saw(self, result: Result) -> None:
+        """Called on the first thread with each of its results."""
+
+    def __call__(self, which: int, frame: Frame, request: Request) -> Result:
+        """Compute a frame on the first thread (0) or the second one (1)."""
+
+
+class _Job(NamedTuple):
+    """A frame that a thread computes."""
+
+    order: int
+    frame: Frame
+    request: Request
+    begun: float
+
+
 class Worker:
-    """Computes results for the newest frame on a thread of its own.
+    """Computes results for the newest frame on a thread of its own, or on two.
 
     Parameters
     ----------
@@ -54,6 +82,9 @@ class Worker:
     prepare
         Called first, on the worker thread, at normal priority; it may take long. If it fails,
         nothing is computed.
+    pairs
+        Computes two frames of a stream at once, where it allows that. Their results are delivered
+        in order: a frame that was overtaken by a newer one has none.
 
     Attributes
     ----------
@@ -68,15 +99,21 @@ class Worker:
         changed: Callable[[], None] = lambda: None,
         idle: Idle | None = None,
         prepare: Callable[[], object] = lambda: None,
+        pairs: Pairs | None = None,
     ) -> None:
         self._compute, self._results, self._changed, self._idle = compute, results, changed, idle
-        self._prepare = prepare
+        self._prepare, self._pairs = prepare, pairs
         self.error: Exception | None = None
-        self._thread = Background("worker", self._run)
+        runs = [self._run] if pairs is None else [self._run, partial(self._run_second, pairs)]
+        self._thread = Background("worker", *runs)
         self._news = self._thread.news
         self._frame: Frame | None = None
         self._request: Request | None = None
-        self._done: tuple[int, Request] | None = None
+        self._begun: _Job | None = None  # the last job that was begun, and the last one done
+        self._done: _Job | None = None
+        self._paired = False  # whether the first thread is computing a frame that may have a second
+        self._second_is_busy = False
+        self._seconds = 0.0  # that the last frame took
         self._trouble = self._failure = ""
 
     def start(self) -> None:
@@ -105,7 +142,7 @@ class Worker:
     def busy(self) -> bool:
         """Whether the newest frame or request has no result yet."""
         with self._news:
-            return self._waiting() is not None
+            return self._wanted_after(self._done) is not None
 
     @property
     def trouble(self) -> str:
@@ -145,7 +182,8 @@ class Worker:
                     self._trouble = _describe(error)
                     self._changed()
             with self._news:
-                if not worked and not self._thread.closing and self._waiting() is None:
+                waits = not worked and not self._thread.closing
+                if waits and self._wanted_after(self._begun) is None:
                     self._news.wait(IDLE if self._idle else None)
 
     def _between(self) -> bool:
@@ -155,28 +193,80 @@ class Worker:
         return self._thread.closing
 
     def _serve(self) -> bool:
-        """Compute the newest frame and request if they are pending; return whether they were."""
+        """Compute the newest frame and request, or wait for the second thread, which uses the net.
+
+        Returns False if nothing is pending and the net is free.
+        """
+        pairs = self._pairs
         with self._news:
-            job = self._waiting()
-        if job is None:
-            return False
-        frame, request = job
-        failure = ""
+            wanted = self._wanted_after(self._begun)
+            together = bool(wanted and pairs and pairs.allowed(*wanted))
+            if self._second_is_busy:
+                wait = self._seconds_apart() if together else None
+                if wait != 0:
+                    self._news.wait(wait)
+                    return True
+            if wanted is None:
+                return False
+            job, self._paired = self._begin(*wanted), together
+            self._news.notify_all()
+        result = self._finish(job, partial(pairs, 0) if pairs and together else self._compute)
+        if pairs and result:
+            pairs.saw(result)
+        self._paired = False
+        return True
+
+    def _run_second(self, pairs: Pairs) -> None:
+        _lower_priority()
+        while not self._thread.closing:
+            with self._news:
+                wanted = self._wanted_after(self._begun) if self._paired else None
+                wait = self._seconds_apart() if wanted and pairs.allowed(*wanted) else None
+                if wanted is None or wait != 0:
+                    self._news.wait(wait)
+                    continue
+                job, self._second_is_busy = self._begin(*wanted), True
+            self._finish(job, partial(pairs, 1))
+            with self._news:
+                self._second_is_busy = False
+                self._news.notify_all()
+
+    def _seconds_apart(self) -> float:
+        """How long to wait before the next frame may begin beside the last one."""
+        assert self._begun is not None
+        return max(0.0, self._begun.begun + APART * self._seconds - time.monotonic())
+
+    def _begin(self, frame: Frame, request: Request) -> _Job:
+        order = self._begun.order + 1 if self._begun else 0
+        self._begun = _Job(order, frame, request, time.monotonic())
+        return self._begun
+
+    def _finish(self, job: _Job, compute: Callable[[Frame, Request], Result]) -> Result | None:
+        """Compute a job, and deliver its result or error, unless a newer one has been."""
+        result, failure = None, ""
         try:
-            self._results.put(self._compute(frame, request))
+            result = compute(job.frame, job.request)
         except Exception as error:  # the viewer keeps running, and the next frame may work
             failure = _describe(error)
         with self._news:  # atomically: nobody sees a failure while the worker still counts as busy
+            if self._done is not None and self._done.order > job.order:
+                return result
+            self._seconds = time.monotonic() - job.begun
+            if result is not None:
+                self._results.put(result)
             self._trouble = self._failure = failure
-            self._done = (frame.number, request)
+            self._done = job
         self._changed()
-        return True
+        return result
 
-    def _waiting(self) -> tuple[Frame, Request] | None:
+    def _wanted_after(self, job: _Job | None) -> tuple[Frame, Request] | None:
+        """The newest frame and request, unless they are those of a job."""
         if self._frame is None or self._request is None:
             return None
-        job = (self._frame.number, self._request)
-        return None if job == self._done else (self._frame, self._request)
+        same = job is not None and job.frame.number == self._frame.number
+        if same and job is not None and job.request == self._request:
+            return None
+        return self._frame, self._request
 
 
 def _lower_priority() -> None:

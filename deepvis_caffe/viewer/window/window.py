@@ -13,7 +13,7 @@ from deepvis_caffe.viewer.state.mouse import MouseKind
 from deepvis_caffe.viewer.window.display import check_display, is_open
 from deepvis_caffe.viewer.window.keys import Shift, key_name
 
-WAIT = 8  # ms that OpenCV's event loop runs between redraws
+WAIT = 4  # ms that OpenCV's event loop runs between redraws, unless there is news already
 BETWEEN = 0.004  # seconds of drawing between polls for keys
 SETTLED = 0.15  # seconds; debounce time of a new window size
 
@@ -49,7 +49,7 @@ def run_window(session: Session) -> None:
                 shown = number
                 cv2.imshow(name, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
                 inbox.shown()
-            inbox.look(1 if inbox.urgent else WAIT)
+            inbox.look(1 if inbox.urgent or session.wake.is_set() else WAIT)
             inbox.deliver(session)
             if not is_open(name):
                 break

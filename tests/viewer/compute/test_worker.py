@@ -12,6 +12,7 @@ import pytest
 from helpers.waiting import LONG
 
 from deepvis_caffe.errors import EngineError
+from deepvis_caffe.viewer.compute import worker as worker_module
 from deepvis_caffe.viewer.compute.worker import Worker
 from deepvis_caffe.viewer.state.request import Frame, Request, Result
 from deepvis_caffe.viewer.threads import Newest
@@ -39,6 +40,23 @@ class Gate:
         self.begun.release()
         assert self.go.acquire(timeout=LONG)
         return answer(frame, request)
+
+
+class PairOfGates:
+    """Two computations at once, of frames with even numbers only if told so."""
+
+    def __init__(self, even_only: bool = False) -> None:
+        self.gates, self.even_only = (Gate(), Gate()), even_only
+        self.saw_numbers: list[int] = []
+
+    def allowed(self, frame: Frame, request: Request) -> bool:
+        return not self.even_only or frame.number % 2 == 0
+
+    def saw(self, result: Result) -> None:
+        self.saw_numbers.append(result.frame.number)
+
+    def __call__(self, which: int, frame: Frame, request: Request) -> Result:
+        return self.gates[which](frame, request)
 
 
 @pytest.fixture
@@ -74,6 +92,191 @@ def test_of_frames_that_came_meanwhile_only_the_newest_is_computed(start: Callab
     assert gate.seen == [(1, 0), (4, 5)]
     assert gate.threads.isdisjoint({threading.get_ident()})
     assert len(gate.threads) == 1
+
+
+def alone(frame: Frame, request: Request) -> Result:
+    raise AssertionError(f"frame {frame.number} was not computed in a pair")
+
+
+def begin_two(start: Callable, results: Newest[Result], **kw: object) -> tuple[Worker, PairOfGates]:
+    """A worker that computes frame 1 on its first thread and frame 2 on its second."""
+    pairs = PairOfGates()
+    worker = start(alone, results, pairs=pairs, **kw)
+    worker.request(Request(0))
+    worker.show(frame(1))
+    assert pairs.gates[0].begun.acquire(timeout=LONG)
+    worker.show(frame(2))
+    assert pairs.gates[1].begun.acquire(timeout=LONG)
+    return worker, pairs
+
+
+def test_two_frames_are_computed_at_once_and_delivered_in_order(start: Callable) -> None:
+    results = Newest[Result]()
+    worker, pairs = begin_two(start, results)
+    first, second = pairs.gates
+    first.go.release()
+    found = results.take(LONG)
+    assert found is not None
+    assert found.frame.number == 1
+    assert worker.busy
+    worker.show(frame(3))
+    assert first.begun.acquire(timeout=LONG), "the first thread is free again"
+    second.go.release()
+    found = results.take(LONG)
+    assert found is not None
+    assert found.frame.number == 2
+    assert worker.busy
+    first.go.release()
+    found = results.take(LONG)
+    assert found is not None
+    assert found.frame.number == 3
+    assert first.seen == [(1, 0), (3, 0)]
+    assert second.seen == [(2, 0)]
+    assert first.threads.isdisjoint(second.threads)
+
+
+def test_a_frame_that_a_newer_one_overtook_is_not_shown(start: Callable) -> None:
+    results, changed = Newest[Result](), threading.Semaphore(0)
+    worker, pairs = begin_two(start, results, changed=changed.release)
+    pairs.gates[1].go.release()
+    assert changed.acquire(timeout=LONG)
+    found = results.take()
+    assert found is not None
+    assert found.frame.number == 2
+    assert not worker.busy, "the newest frame has its result"
+    pairs.gates[0].go.release()
+    worker.show(frame(3))
+    assert pairs.gates[0].begun.acquire(timeout=LONG)
+    assert results.take() is None, "frame 1 came too late"
+    assert pairs.saw_numbers == [1], "but what it took is known"
+    pairs.gates[0].go.release()
+
+
+def test_only_what_may_be_paired_is(start: Callable) -> None:
+    """Odd frames need the whole net, by itself."""
+    single, results = Gate(), Newest[Result]()
+    pairs = PairOfGates(even_only=True)
+    worker = start(single, results, pairs=pairs)
+    worker.request(Request(0))
+    worker.show(frame(1))
+    assert single.begun.acquire(timeout=LONG)
+    worker.show(frame(2))  # which could have a partner, but not this one
+    single.go.release()
+    assert pairs.gates[0].begun.acquire(timeout=LONG)
+    worker.show(frame(3))
+    pairs.gates[0].go.release()
+    assert single.begun.acquire(timeout=LONG)
+    single.go.release()
+    while (found := results.take(LONG)) is not None and found.frame.number < 3:
+        pass
+    assert single.seen == [(1, 0), (3, 0)]
+    assert pairs.gates[0].seen == [(2, 0)]
+    assert pairs.gates[1].seen == []
+
+
+def test_the_second_frame_of_a_pair_begins_later_than_the_first(
+    start: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, results, pairs, asked = [0.0], Newest[Result](), PairOfGates(), threading.Event()
+
+    def clock() -> float:
+        asked.set()
+        return now[0]
+
+    monkeypatch.setattr(worker_module.time, "monotonic", clock)
+    worker = start(alone, results, pairs=pairs)
+    worker.request(Request(0))
+    worker.show(frame(1))
+    assert pairs.gates[0].begun.acquire(timeout=LONG)
+    now[0] = 1000.0
+    pairs.gates[0].go.release()
+    assert results.take(LONG) is not None
+    worker.show(frame(2))
+    assert pairs.gates[0].begun.acquire(timeout=LONG)
+    asked.clear()
+    worker.show(frame(3))  # a frame takes 1000 seconds: this one would end together with frame 2
+    assert asked.wait(LONG)
+    assert worker.busy  # which waits until the second thread has decided
+    now[0] = 1450.0
+    worker.show(frame(4))
+    assert pairs.gates[1].begun.acquire(timeout=LONG)
+    assert pairs.gates[1].seen == [(4, 0)]
+    assert pairs.gates[1].seen == [(4, 0)]
+    pairs.gates[0].go.release()
+    while results.take(LONG) is None:
+        pass
+    asked.clear()
+    worker.show(frame(5))
+    assert asked.wait(LONG)
+    assert worker.busy
+    assert pairs.gates[0].seen == [(1, 0), (2, 0)], "nor may the first overtake the second"
+    now[0] = 2000.0
+    worker.show(frame(6))
+    assert pairs.gates[0].begun.acquire(timeout=LONG)
+    assert pairs.gates[0].seen[2:] == [(6, 0)]
+    pairs.gates[0].go.release()
+    pairs.gates[1].go.release()
+
+
+def test_what_takes_the_whole_net_waits_for_the_second_thread(start: Callable) -> None:
+    single, results, pairs = Gate(), Newest[Result](), PairOfGates(even_only=True)
+    worker = start(single, results, pairs=pairs)
+    worker.request(Request(0))
+    worker.show(frame(2))
+    assert pairs.gates[0].begun.acquire(timeout=LONG)
+    worker.show(frame(4))
+    assert pairs.gates[1].begun.acquire(timeout=LONG)
+    worker.show(frame(5))
+    pairs.gates[0].go.release()
+    assert results.take(LONG) is not None
+    assert worker.busy
+    assert single.seen == []
+    pairs.gates[1].go.release()
+    assert single.begun.acquire(timeout=LONG)
+    assert single.seen == [(5, 0)]
+    single.go.release()
+
+
+def test_an_error_of_the_second_thread_is_said(start: Callable) -> None:
+    class Fails(PairOfGates):
+        def __call__(self, which: int, frame: Frame, request: Request) -> Result:
+            if which == 1:
+                raise EngineError("layer fc cannot run")
+            return super().__call__(which, frame, request)
+
+    pairs, changed = Fails(), threading.Semaphore(0)
+    worker = start(alone, Newest(), changed.release, pairs=pairs)
+    worker.request(Request(0))
+    worker.show(frame(1))
+    assert pairs.gates[0].begun.acquire(timeout=LONG)
+    worker.show(frame(2))
+    assert changed.acquire(timeout=LONG)
+    assert worker.trouble == worker.failure == "layer fc cannot run"
+    pairs.gates[0].go.release()
+
+
+def test_idle_work_has_the_net_to_itself(start: Callable) -> None:
+    began = threading.Event()
+
+    def idle(between: Callable[[], bool]) -> bool:
+        began.set()
+        return False
+
+    pairs, results = PairOfGates(), Newest[Result]()
+    worker = start(alone, results, idle=idle, pairs=pairs)
+    assert began.wait(LONG)
+    worker.request(Request(0))
+    worker.show(frame(1))
+    assert pairs.gates[0].begun.acquire(timeout=LONG)
+    worker.show(frame(2))
+    assert pairs.gates[1].begun.acquire(timeout=LONG)
+    began.clear()
+    pairs.gates[0].go.release()
+    assert results.take(LONG) is not None
+    worker.nudge()
+    assert not began.is_set(), "the second thread still computes"
+    pairs.gates[1].go.release()
+    assert began.wait(LONG)
 
 
 def test_one_frame_and_request_are_computed_once(start: Callable) -> None:
