@@ -100,8 +100,10 @@ def _rates(results: Sequence[Result]) -> list[str]:
             f"batch {one['batch']}); 1000 classes, 9 seeds and 500 steps take "
             f"{one['hours_for_all_classes']} hours. The aim for SqueezeNet is {AIM}."
         )
-    percentiles = named(results, "percentile")
-    return [*text, "", *table(percentiles, _columns(percentiles))]
+    for what in ("percentile", "conv + ReLU"):
+        timed = named(results, what)
+        text += ["", *table(timed, _columns(timed))]
+    return text
 
 
 def _pycaffe(results: Sequence[Result]) -> list[str]:

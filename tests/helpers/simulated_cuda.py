@@ -18,6 +18,7 @@ it, and in those that start after.
 
 from __future__ import annotations
 
+import math
 import threading
 import warnings
 from collections import Counter
@@ -183,11 +184,14 @@ class SimulatedCuda(TorchDispatchMode):
     ----------
     launches
         How often each operator that computes ran on the device; replays of a graph are not counted.
+    traffic
+        Bytes that these operators read and wrote: each tensor once per operator.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.launches: Counter[str] = Counter()
+        self.traffic = 0
         self.warns = False
         self.graphs: dict[int, Graph] = {}  # that are being captured, by thread
 
@@ -229,6 +233,7 @@ class SimulatedCuda(TorchDispatchMode):
             return args[0] if name == "aten::copy_" else found
         if not func.is_view and name not in WITHOUT_KERNEL:
             self.launches[name] += 1
+            self.traffic += sum(map(_bytes, [*_on_device(tensors), *_tensors(found)]))
         known = {id(one.host): one for one in _on_device(tensors)}
 
         def wrapped(one: Any) -> Any:
@@ -350,6 +355,13 @@ def _tensors(some: Any) -> list[Tensor]:
 def _memory(tensor: Tensor) -> int:
     """Identifies a tensor's memory; views share theirs."""
     return tensor.untyped_storage().data_ptr()
+
+
+def _bytes(tensor: Tensor) -> int:
+    """What a tensor takes in memory; broadcast axes take nothing."""
+    host = _host(tensor)
+    sizes = (size for size, step in zip(host.shape, host.stride(), strict=True) if step)
+    return math.prod(sizes) * host.element_size()
 
 
 def _with_tensors(key: Any) -> Any:

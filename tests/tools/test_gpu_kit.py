@@ -47,6 +47,9 @@ def test_steps_are_measured_in_every_way(tmp_path: Path) -> None:
         assert one["image_steps_a_second"] == pytest.approx(by_hand, rel=0.05)
     (profile,) = report.named(found, "profile")
     assert "aten::" in profile["table"]
+    fused = report.named(found, "conv + ReLU")
+    assert [one["precision"] for one in fused] == ["float32", "tf32", "bfloat16"]
+    assert all("cudnn_convolution_relu" in one["not_run"] for one in fused)
 
 
 @pytest.mark.slow
