@@ -286,7 +286,10 @@ class TorchOps(ArrayOps):
 
     @contextmanager
     def on_threads(self, count: int) -> Iterator[None]:
-        """Set PyTorch's number of threads for the calling thread, and restore it at the end."""
+        """Set PyTorch's number of threads for the calling thread, and restore it at the end.
+
+        Meanwhile it is also the number for threads that use PyTorch for the first time.
+        """
         before = self.threads  # a thread takes over the global number at its first use
         if count == before:
             yield

@@ -48,7 +48,7 @@ class Parts:
     Parameters
     ----------
     net
-        Loaded on the worker thread if necessary, and used on that thread only from then on.
+        Loaded on the worker's thread if necessary, and used on its threads only from then on.
     sources
         Sources of frames, at least one.
     results

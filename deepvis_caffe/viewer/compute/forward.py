@@ -78,7 +78,8 @@ class Compute:
     def another(self) -> Compute:
         """One for another thread, which numbers its results together with this one.
 
-        If the net is reentrant, both may run at once as long as no backward pass is requested.
+        If the net is reentrant, both may compute frames of a stream at once, unless a backward pass
+        or drivers are requested.
         """
         other = Compute(self.net, self._scene)
         other._numbers = self._numbers

@@ -44,16 +44,22 @@ class Idle(Protocol):
 
 
 class Pairs(Protocol):
-    """Computes two frames at once; see `deepvis_caffe.viewer.compute.pairs`."""
+    """Computes two frames at once; see `deepvis_caffe.viewer.compute.pairs`.
+
+    Its methods are called under the worker's lock; what `computation` returns is not.
+    """
+
+    def came(self, frame: Frame, now: float) -> None:
+        """Called with each new frame, and the time in seconds."""
 
     def allowed(self, frame: Frame, request: Request) -> bool:
         """Whether this frame may be computed while another one is."""
 
-    def saw(self, result: Result) -> None:
-        """Called on the first thread with each of its results."""
+    def saw(self, result: Result, paired: bool) -> None:
+        """Called with each result."""
 
-    def __call__(self, which: int, frame: Frame, request: Request) -> Result:
-        """Compute a frame on the first thread (0) or the second one (1)."""
+    def computation(self, which: int) -> Callable[[Frame, Request], Result]:
+        """What computes a frame on the first thread (0) or the second one (1)."""
 
 
 class _Job(NamedTuple):
@@ -63,6 +69,7 @@ class _Job(NamedTuple):
     frame: Frame
     request: Request
     begun: float
+    paired: bool
 
 
 class Worker:
@@ -75,7 +82,7 @@ class Worker:
     results
         The slot for results.
     changed
-        Called on the worker thread when there is a new result or an error.
+        Called on a worker thread when there is a new result or an error.
     idle
         Work to be done between frames, if any. It calls the function that it is given between its
         steps; a frame that has arrived meanwhile is computed within that call.
@@ -111,7 +118,7 @@ class Worker:
         self._request: Request | None = None
         self._begun: _Job | None = None  # the last job that was begun, and the last one done
         self._done: _Job | None = None
-        self._paired = False  # whether the first thread is computing a frame that may have a second
+        self._first: _Job | None = None  # that the first thread computes
         self._second_is_busy = False
         self._seconds = 0.0  # that the last frame took
         self._trouble = self._failure = ""
@@ -123,6 +130,8 @@ class Worker:
     def show(self, frame: Frame) -> None:
         """Set the newest frame."""
         with self._news:
+            if self._pairs is not None and frame is not self._frame:
+                self._pairs.came(frame, time.monotonic())
             self._frame = frame
             self._news.notify_all()
 
@@ -197,51 +206,56 @@ class Worker:
 
         Returns False if nothing is pending and the net is free.
         """
-        pairs = self._pairs
+        pairs, compute = self._pairs, self._compute
         with self._news:
             wanted = self._wanted_after(self._begun)
-            together = bool(wanted and pairs and pairs.allowed(*wanted))
+            paired = bool(wanted and pairs and pairs.allowed(*wanted))
             if self._second_is_busy:
-                wait = self._seconds_apart() if together else None
+                wait = self._seconds_apart() if paired else None
                 if wait != 0:
                     self._news.wait(wait)
                     return True
             if wanted is None:
                 return False
-            job, self._paired = self._begin(*wanted), together
+            if pairs and paired:
+                compute = pairs.computation(0)
+            job = self._first = self._begin(*wanted, paired)
             self._news.notify_all()
-        result = self._finish(job, partial(pairs, 0) if pairs and together else self._compute)
-        if pairs and result:
-            pairs.saw(result)
-        self._paired = False
+        self._finish(job, compute)
         return True
 
     def _run_second(self, pairs: Pairs) -> None:
         _lower_priority()
-        while not self._thread.closing:
+        while True:
             with self._news:
-                wanted = self._wanted_after(self._begun) if self._paired else None
+                if self._thread.closing:
+                    return
+                beside = self._first is not None and self._first.paired
+                wanted = self._wanted_after(self._begun) if beside else None
                 wait = self._seconds_apart() if wanted and pairs.allowed(*wanted) else None
                 if wanted is None or wait != 0:
                     self._news.wait(wait)
                     continue
-                job, self._second_is_busy = self._begin(*wanted), True
-            self._finish(job, partial(pairs, 1))
-            with self._news:
-                self._second_is_busy = False
-                self._news.notify_all()
+                job, compute = self._begin(*wanted, True), pairs.computation(1)
+                self._second_is_busy = True
+            try:
+                self._finish(job, compute)
+            finally:
+                with self._news:
+                    self._second_is_busy = False
+                    self._news.notify_all()
 
     def _seconds_apart(self) -> float:
         """How long to wait before the next frame may begin beside the last one."""
         assert self._begun is not None
         return max(0.0, self._begun.begun + APART * self._seconds - time.monotonic())
 
-    def _begin(self, frame: Frame, request: Request) -> _Job:
+    def _begin(self, frame: Frame, request: Request, paired: bool) -> _Job:
         order = self._begun.order + 1 if self._begun else 0
-        self._begun = _Job(order, frame, request, time.monotonic())
+        self._begun = _Job(order, frame, request, time.monotonic(), paired)
         return self._begun
 
-    def _finish(self, job: _Job, compute: Callable[[Frame, Request], Result]) -> Result | None:
+    def _finish(self, job: _Job, compute: Callable[[Frame, Request], Result]) -> None:
         """Compute a job, and deliver its result or error, unless a newer one has been."""
         result, failure = None, ""
         try:
@@ -249,15 +263,18 @@ class Worker:
         except Exception as error:  # the viewer keeps running, and the next frame may work
             failure = _describe(error)
         with self._news:  # atomically: nobody sees a failure while the worker still counts as busy
+            if self._first is job:
+                self._first = None
+            if self._pairs is not None and result is not None:
+                self._pairs.saw(result, job.paired)
             if self._done is not None and self._done.order > job.order:
-                return result
+                return
             self._seconds = time.monotonic() - job.begun
             if result is not None:
                 self._results.put(result)
             self._trouble = self._failure = failure
             self._done = job
         self._changed()
-        return result
 
     def _wanted_after(self, job: _Job | None) -> tuple[Frame, Request] | None:
         """The newest frame and request, unless they are those of a job."""

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -47,16 +48,20 @@ class PairOfGates:
 
     def __init__(self, even_only: bool = False) -> None:
         self.gates, self.even_only = (Gate(), Gate()), even_only
-        self.saw_numbers: list[int] = []
+        self.came_numbers: list[int] = []
+        self.saw_numbers: list[tuple[int, bool]] = []
+
+    def came(self, frame: Frame, now: float) -> None:
+        self.came_numbers.append(frame.number)
 
     def allowed(self, frame: Frame, request: Request) -> bool:
         return not self.even_only or frame.number % 2 == 0
 
-    def saw(self, result: Result) -> None:
-        self.saw_numbers.append(result.frame.number)
+    def saw(self, result: Result, paired: bool) -> None:
+        self.saw_numbers.append((result.frame.number, paired))
 
-    def __call__(self, which: int, frame: Frame, request: Request) -> Result:
-        return self.gates[which](frame, request)
+    def computation(self, which: int) -> Callable[[Frame, Request], Result]:
+        return self.gates[which]
 
 
 @pytest.fixture
@@ -138,18 +143,23 @@ def test_two_frames_are_computed_at_once_and_delivered_in_order(start: Callable)
 def test_a_frame_that_a_newer_one_overtook_is_not_shown(start: Callable) -> None:
     results, changed = Newest[Result](), threading.Semaphore(0)
     worker, pairs = begin_two(start, results, changed=changed.release)
-    pairs.gates[1].go.release()
+    first, second = pairs.gates
+    second.go.release()
     assert changed.acquire(timeout=LONG)
     found = results.take()
     assert found is not None
     assert found.frame.number == 2
     assert not worker.busy, "the newest frame has its result"
-    pairs.gates[0].go.release()
     worker.show(frame(3))
-    assert pairs.gates[0].begun.acquire(timeout=LONG)
+    assert second.begun.acquire(timeout=LONG)
+    first.go.release()
+    worker.show(frame(4))
+    assert first.begun.acquire(timeout=LONG)
     assert results.take() is None, "frame 1 came too late"
-    assert pairs.saw_numbers == [1], "but what it took is known"
-    pairs.gates[0].go.release()
+    assert pairs.saw_numbers == [(2, True), (1, True)], "but what it took is known"
+    assert pairs.came_numbers == [1, 2, 3, 4]
+    for gate in pairs.gates:
+        gate.go.release()
 
 
 def test_only_what_may_be_paired_is(start: Callable) -> None:
@@ -183,7 +193,7 @@ def test_the_second_frame_of_a_pair_begins_later_than_the_first(
         asked.set()
         return now[0]
 
-    monkeypatch.setattr(worker_module.time, "monotonic", clock)
+    monkeypatch.setattr(worker_module, "time", SimpleNamespace(monotonic=clock))
     worker = start(alone, results, pairs=pairs)
     worker.request(Request(0))
     worker.show(frame(1))
@@ -201,10 +211,8 @@ def test_the_second_frame_of_a_pair_begins_later_than_the_first(
     worker.show(frame(4))
     assert pairs.gates[1].begun.acquire(timeout=LONG)
     assert pairs.gates[1].seen == [(4, 0)]
-    assert pairs.gates[1].seen == [(4, 0)]
     pairs.gates[0].go.release()
-    while results.take(LONG) is None:
-        pass
+    assert results.take(LONG) is not None
     asked.clear()
     worker.show(frame(5))
     assert asked.wait(LONG)
@@ -239,10 +247,11 @@ def test_what_takes_the_whole_net_waits_for_the_second_thread(start: Callable) -
 
 def test_an_error_of_the_second_thread_is_said(start: Callable) -> None:
     class Fails(PairOfGates):
-        def __call__(self, which: int, frame: Frame, request: Request) -> Result:
-            if which == 1:
-                raise EngineError("layer fc cannot run")
-            return super().__call__(which, frame, request)
+        def computation(self, which: int) -> Callable[[Frame, Request], Result]:
+            return fails if which == 1 else super().computation(which)
+
+    def fails(frame: Frame, request: Request) -> Result:
+        raise EngineError("layer fc cannot run")
 
     pairs, changed = Fails(), threading.Semaphore(0)
     worker = start(alone, Newest(), changed.release, pairs=pairs)
@@ -253,6 +262,14 @@ def test_an_error_of_the_second_thread_is_said(start: Callable) -> None:
     assert changed.acquire(timeout=LONG)
     assert worker.trouble == worker.failure == "layer fc cannot run"
     pairs.gates[0].go.release()
+
+
+def test_both_threads_end_wherever_they_are() -> None:
+    """As often as it takes for the second to be between its look and its wait."""
+    for _ in range(200):
+        worker = Worker(answer, Newest(), pairs=PairOfGates())
+        worker.start()
+        assert worker.close(LONG)
 
 
 def test_idle_work_has_the_net_to_itself(start: Callable) -> None:

@@ -78,12 +78,13 @@ def test_by_no_whole_factor_maps_shrink_to_the_values_between_pixels() -> None:
 
 
 def test_no_value_is_lost_where_a_map_shrinks() -> None:
-    """A single one that is not finite is marked wherever it is."""
-    for row, column in np.ndindex(13, 9):
-        maps = np.zeros((1, 13, 9), np.float32)
-        maps[0, row, column] = np.nan
-        made = color_maps(maps, 7, 5, Boost())
-        assert (made == BROKEN).all(axis=2).any(), (row, column)
+    """A single one that is not finite is marked wherever it is, and only in its own map."""
+    for height, row, column in np.ndindex(2, 13, 9):
+        maps = np.zeros((3, 13, 9), np.float32)
+        maps[1, row, column] = np.nan
+        made = color_maps(maps, (7, 13)[height], 5, Boost()).reshape(3, -1, 3)
+        broken = (made == BROKEN).all(axis=2).any(axis=1)
+        assert broken.tolist() == [False, True, False], (height, row, column)
 
 
 def test_ten_thousand_maps_stay_in_their_own_cells() -> None:
