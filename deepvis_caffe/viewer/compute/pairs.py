@@ -17,7 +17,7 @@ from deepvis_caffe.viewer.compute.forward import Compute
 from deepvis_caffe.viewer.state.request import Frame, Request, Result
 
 # Seconds that a frame may take. Beside other programs a pass on all cores is slowed down most.
-ON_ALL_CORES, ON_HALF = 0.08, 0.25
+ON_ALL_CORES, ON_HALF = 0.1, 0.25
 PASSES = 5  # on all cores, of which the fastest counts: the first ones prepare a net
 SLOWER = 1.4  # how much longer than that a pass may take while the window is drawn
 
