@@ -53,18 +53,9 @@ def one_thread(net: Net) -> Iterator[None]:
     The settings are process-wide, so other threads compute more slowly meanwhile. They are restored
     at the end.
     """
-    with _libraries(net.engine).limit(limits=1):
-        if net.engine != "torch":
-            yield
-            return
-        import torch
-
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)  # this covers MKL, which is linked into torch's library
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
+    # First torch's own number, which covers MKL: it is linked into torch's library.
+    with net.ops.on_threads(1), _libraries(net.engine).limit(limits=1):
+        yield
 
 
 @cache

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -178,6 +180,10 @@ def test_the_number_of_threads_comes_back(tmp_path: Path, prototxt: Path, engine
             assert torch.get_num_threads() == 1
         assert computed_by(net)["threads"] == 2
         assert torch.get_num_threads() == 2
+        with ThreadPoolExecutor(1) as another:  # which takes over torch's global number
+            assert another.submit(torch.get_num_threads).result() == 2
+        kept = re.findall(r"mkl_get_max_threads\(\) : (\d+)", torch.__config__.parallel_info())
+        assert kept in (["2"], []), "a torch without MKL says nothing of it"
 
 
 def test_records_say_what_the_engine_computes_with_and_no_other(
