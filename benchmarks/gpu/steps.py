@@ -148,15 +148,23 @@ def _passes(net: Any, layer: str, batch: int) -> dict[str, float]:
     diff = torch.zeros_like(net.evaluate(x, layer))
     diff[:, 1] = 1
     repeats = 1 if REHEARSAL else 10
-    for timed in (False, True):
-        if timed:
-            torch.cuda.synchronize()
-            began = time.monotonic()
-        for _ in range(repeats):
-            net.evaluate(x, layer)
-            net.input_gradient(diff)
+
+    def both() -> None:
+        net.evaluate(x, layer)
+        net.input_gradient(diff)
+
+    mean_ms(both, repeats)
+    return {"ms_net_alone": round(mean_ms(both, repeats), 3)}
+
+
+def mean_ms(call: Callable[[], Any], repeats: int) -> float:
+    """Mean milliseconds of a call on the GPU."""
     torch.cuda.synchronize()
-    return {"ms_net_alone": round(1000 * (time.monotonic() - began) / repeats, 3)}
+    began = time.monotonic()
+    for _ in range(repeats):
+        call()
+    torch.cuda.synchronize()
+    return 1000 * (time.monotonic() - began) / repeats
 
 
 def profile(net: Any, layer: str, batch: int) -> None:
@@ -190,12 +198,7 @@ def selection_against_sorting() -> None:
         "sort_ms": lambda: rows.sort(dim=1),
     }.items():
         call()
-        torch.cuda.synchronize()
-        began = time.monotonic()
-        for _ in range(3):
-            call()
-        torch.cuda.synchronize()
-        found[way] = round(1000 * (time.monotonic() - began) / 3, 3)
+        found[way] = round(mean_ms(call, 3), 3)
     write("steps", "percentile", batch=batch, **found)
 
 
@@ -232,15 +235,10 @@ def _with_relu(net: Any, batch: int) -> dict[str, Any]:
         def one(x: Tensor = x, layer: Any = layer, options: Any = options) -> Tensor:
             return torch.cudnn_convolution_relu(x, layer.weight, layer.bias, *options)
 
-        with torch_net.full_precision(net._device), torch.no_grad():
+        with torch_net.full_precision(x.device), torch.no_grad():
             apart = max(apart, float((two() - one()).abs().max()))
             for key, call in zip(taken, (two, one), strict=True):
-                torch.cuda.synchronize()
-                began = time.monotonic()
-                for _ in range(1 if REHEARSAL else 10):
-                    call()
-                torch.cuda.synchronize()
-                taken[key] += 100 * (time.monotonic() - began)
+                taken[key] += mean_ms(call, 1 if REHEARSAL else 10)
     return {**{key: round(ms, 3) for key, ms in taken.items()}, "largest_difference": apart}
 
 

@@ -466,9 +466,14 @@ def cuda_device() -> AbstractContextManager[Any]:
     """
     if torch.cuda.is_available():
         return nullcontext()
+    skip_without_simulation()
+    return simulated_cuda()
+
+
+def skip_without_simulation() -> None:
+    """Skip the test if this PyTorch is older than `OLDEST`."""
     if tuple(map(int, torch.__version__.split(".")[:2])) < OLDEST:
         pytest.skip(f"PyTorch {torch.__version__} cannot simulate a CUDA device")
-    return simulated_cuda()
 
 
 def _made_on_the_host(make: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -12,10 +12,9 @@ torch = pytest.importorskip("torch")
 
 @pytest.fixture
 def device() -> Iterator[Any]:
-    from helpers.simulated_cuda import OLDEST, simulated_cuda
+    from helpers.simulated_cuda import simulated_cuda, skip_without_simulation
 
-    if tuple(map(int, torch.__version__.split(".")[:2])) < OLDEST:
-        pytest.skip(f"PyTorch {torch.__version__} cannot simulate a CUDA device")
+    skip_without_simulation()
     with simulated_cuda() as simulated:
         yield simulated
 

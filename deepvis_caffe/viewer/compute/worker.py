@@ -280,8 +280,8 @@ class Worker:
         """The newest frame and request, unless they are those of a job."""
         if self._frame is None or self._request is None:
             return None
-        same = job is not None and job.frame.number == self._frame.number
-        if same and job is not None and job.request == self._request:
+        wanted = self._frame.number, self._request
+        if job is not None and (job.frame.number, job.request) == wanted:
             return None
         return self._frame, self._request
 
