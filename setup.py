@@ -6,6 +6,7 @@ EXTRAS = {
     "torch": ["torch>=2.1"],
     "plots": ["matplotlib>=3.6"],
     "dask": ["distributed>=2024.1"],
+    "scan": ["numba>=0.60"],
     "browser": ["starlette>=0.27", "uvicorn>=0.23", "websockets>=12"],
     "lmdb": [],  # an LMDB is read without the package now; commands of old still name it
     # Classifiers made by others, to judge our pictures; only benchmarks/judge.py uses them.
@@ -28,6 +29,7 @@ EXTRAS = {
         "matplotlib>=3.6",
         "mypy>=1.10",
         "nbclient>=0.8",
+        "numba>=0.60",
         "pytest>=8",
         "pytest-timeout>=2",
         "pytest-xdist>=3",

@@ -12,7 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from deepvis_caffe.dataset import reduction
+from deepvis_caffe.dataset import host_reduction
+from deepvis_caffe.dataset.compiled_sweep import compiled_sweep
 from deepvis_caffe.dataset.reduction import Reduction, on_host, reduce_value
 from deepvis_caffe.engines.arrays import NumpyOps, ops_for
 
@@ -34,6 +35,9 @@ VALUES = {
 def laid_out(how: str, values: NDArray[Any]) -> tuple[Any, ...]:
     """What `reduce_value` takes: an engine's operations and its own array, in a layout."""
     values = values.astype(np.float32)
+    if how == "compiled":
+        pixels = np.ascontiguousarray(np.moveaxis(values, 1, -1))
+        return NumpyOps(), np.moveaxis(pixels, -1, 1)
     if how == "numpy":
         return NumpyOps(), values
     torch = pytest.importorskip("torch")
@@ -50,13 +54,19 @@ def reduced(
     threshold: NDArray[np.float32] | None = None,
 ) -> Reduction:
     """The reduction of values in that layout."""
+    sweep = None
+    if how == "compiled":
+        pytest.importorskip("numba")
+        sweep = compiled_sweep()
+        assert sweep is not None
+    images = len(values) if images is None else images
     with cuda_device() if how == "cuda" else nullcontext():
         ops, value = laid_out(how, values)
-        found = reduce_value(ops, value, len(values) if images is None else images, threshold)
+        found = reduce_value(ops, value, images, threshold, sweep=sweep)
         return on_host(ops, {"layer": found})["layer"]
 
 
-ON_HOST = ["numpy", "torch", "torch, channels last"]
+ON_HOST = ["numpy", "torch", "torch, channels last", "compiled"]
 LAYOUTS = pytest.mark.parametrize("how", [*ON_HOST, "cuda"])
 
 
@@ -108,14 +118,14 @@ def test_first_of_equal_positions_and_zeros_are_numpys(seed, shape, block, row, 
     threshold = rng.integers(-1, 3, shape[1]).astype(np.float32)
     images = int(rng.integers(1, shape[0] + 1))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reduction, "BLOCK", block)
-        patch.setattr(reduction, "ROW", row)
+        patch.setattr(host_reduction, "BLOCK", block)
+        patch.setattr(host_reduction, "ROW", row)
         found = reduced(how, values, images, threshold)
     flat = values.reshape(*shape[:2], -1)[:images]
     above = flat.max(axis=2) > threshold
     np.testing.assert_array_equal(found.high, flat.max(axis=2))
     np.testing.assert_array_equal(found.position[above], flat.argmax(axis=2)[above])
-    if how != "cuda":
+    if how not in ("cuda", "compiled"):
         assert not found.position[~above].any()
     np.testing.assert_array_equal(found.zeros, (flat == 0).sum(axis=2))
     np.testing.assert_allclose(found.mean, flat.mean(axis=2), rtol=1e-6)
@@ -129,9 +139,42 @@ def test_an_image_has_the_same_bits_alone_and_beside_others(
     how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = np.maximum(np.random.default_rng(1).normal(0.3, 1, (5, 24, 26, 31)), 0)
-    monkeypatch.setattr(reduction, "BLOCK", values[:2].size)
+    monkeypatch.setattr(host_reduction, "BLOCK", values[:2].size)
     whole = reduced(how, values)
     for place, value in enumerate(values):
         alone = reduced(how, value[None])
         for name in ("high", "position", "mean", "squares", "zeros"):
             np.testing.assert_array_equal(getattr(alone, name)[0], getattr(whole, name)[place])
+
+
+@pytest.mark.parametrize("how", ON_HOST)
+def test_sums_over_a_large_map_lose_few_digits(how: str) -> None:
+    # As close to the bound above which the variance is computed from differences as may be.
+    values = np.random.default_rng(3).normal(5.6, 1, (1, 6, 113, 113)).astype(np.float32)
+    found = reduced(how, values)
+    flat = values.reshape(1, 6, -1).astype(np.float64)
+    np.testing.assert_allclose(found.mean, flat.mean(axis=2), rtol=1e-6)
+    np.testing.assert_allclose(found.squares, flat.shape[2] * flat.var(axis=2), rtol=2e-5)
+
+
+def test_the_compiled_sweep_is_used_where_nothing_can_be_kept_on_disk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    numba = pytest.importorskip("numba")
+    njit = numba.njit
+
+    def no_folder(parameters: Any, cache: bool = False, **options: Any) -> Any:
+        if cache:
+            raise RuntimeError("cannot cache function 'sweep': no locator available")
+        return njit(parameters, **options)
+
+    monkeypatch.setattr(numba, "njit", no_folder)
+    sweep = compiled_sweep.__wrapped__()
+    values = np.array([[[1.0, 5], [4, 0], [2, 5], [0, 3], [4, 1]]], np.float32)  # 5 pixels, 2 units
+    high, sums = np.empty((1, 2), np.float32), np.empty((2, 1, 2))
+    position, nonzeros = np.empty((2, 1, 2), np.int64)
+    sweep(values, high, position, sums, nonzeros)
+    assert high.tolist() == [[4, 5]]
+    assert position.tolist() == [[1, 0]]
+    assert sums.tolist() == [[[11, 14]], [[37, 60]]]
+    assert nonzeros.tolist() == [[4, 4]]

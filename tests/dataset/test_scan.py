@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from helpers.engine_nets import conv, layer, load_text, net_text, relu
 from helpers.image_sets import slow_pass, slow_top, write_folder
 
+from deepvis_caffe.dataset.compiled_sweep import compiled_sweep
 from deepvis_caffe.dataset.correlation import pearson
 from deepvis_caffe.dataset.layer_scan import NONE
 from deepvis_caffe.dataset.open_source import open_source
@@ -108,12 +110,24 @@ def test_the_strongest_images_are_those_of_a_slow_loop(
 
 
 @pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("compiled_from", [IMAGES, IMAGES + 1])
 def test_statistics_are_numpys_over_all_values(
-    net: Net, folder: Path, monkeypatch: pytest.MonkeyPatch, kept: bool
+    net: Net, folder: Path, monkeypatch: pytest.MonkeyPatch, kept: bool, compiled_from: int
 ) -> None:
+    swept = []
+
+    def watched() -> Callable[..., None]:
+        pytest.importorskip("numba")
+        sweep = compiled_sweep()
+        assert sweep is not None
+        return lambda *arrays: swept.append(sweep(*arrays))
+
+    monkeypatch.setattr("deepvis_caffe.dataset.scan.compiled_sweep", watched)
+    monkeypatch.setattr("deepvis_caffe.dataset.scan.COMPILED_FROM", compiled_from)
     monkeypatch.setattr("deepvis_caffe.dataset.scan.ADDED_TOGETHER", 12)
     source = open_source(folder, class_folders=True)
     scan = scan_images(net, source, ScanParams(LAYERS, 2, correlation=kept), None, 8)
+    assert bool(swept) == (compiled_from <= IMAGES)
     for name in LAYERS:
         names, values = slow_pass(net, folder, name)
         flat = values.astype(np.float64).transpose(1, 0, 2).reshape(values.shape[1], -1)
