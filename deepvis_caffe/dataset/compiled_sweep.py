@@ -1,7 +1,7 @@
 """One sweep over a layer for all of its statistics, compiled by Numba where that is installed.
 
 NumPy needs a sweep for each statistic, and takes Python's lock for each. One compiled loop takes a
-quarter of the time, and leaves the lock to the other lanes of a scan.
+third of the time, and leaves the lock to the other lanes of a scan.
 """
 
 from __future__ import annotations

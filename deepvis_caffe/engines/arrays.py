@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import abc
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
@@ -24,6 +24,9 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from deepvis_caffe.engines.warps import Affines, Back, Warps, numpy_warps, torch_warps
 from deepvis_caffe.errors import UnknownNameError
 from deepvis_caffe.memory import free_memory
+
+
+Normals = Callable[[tuple[int, ...]], Any]
 
 
 class ArrayOps(abc.ABC):
@@ -109,6 +112,31 @@ class ArrayOps(abc.ABC):
     def on_threads(self, count: int) -> Iterator[None]:
         """Spread the calling thread's operations over `count` threads, where any are spread."""
         yield
+
+    def normals(self, seeds: Sequence[Sequence[int]]) -> Normals:
+        """Standard normal numbers for each image, from a generator of its own on the device.
+
+        Images therefore get the same numbers in any batch. On the host these are numpy's; on a GPU
+        they are others.
+
+        Parameters
+        ----------
+        seeds
+            One for each of N images; each is a sequence of integers that are not negative.
+
+        Returns
+        -------
+        callable
+            Maps the shape of an image to the engine's own array (N, *shape), float32, with new
+            numbers in every call.
+        """
+        generators = [np.random.default_rng(seed) for seed in seeds]
+
+        def draw(shape: tuple[int, ...]) -> Any:
+            drawn = [one.standard_normal(shape, np.float32) for one in generators]
+            return self.asarray(np.stack(drawn))
+
+        return draw
 
     @abc.abstractmethod
     def percentile(self, rows: Any, q: float | NDArray[np.floating[Any]]) -> Any:
@@ -264,6 +292,24 @@ class TorchOps(ArrayOps):
     def numpy(self, array: Any) -> NDArray[Any]:
         """A copy on the host; this waits for the device."""
         return copy_on_host(array.detach(), array.dtype)
+
+    def normals(self, seeds: Sequence[Sequence[int]]) -> Normals:
+        """On a GPU by torch's generators, without a copy from the host."""
+        if self.on_host:
+            return super().normals(seeds)
+        generators = []
+        for seed in seeds:
+            (number,) = np.random.SeedSequence(seed).generate_state(1, np.uint64)
+            generator = self.xp.Generator(self.device)
+            generators.append(generator.manual_seed(int(number >> 1)))  # at most 2^63 - 1
+
+        def draw(shape: tuple[int, ...]) -> Any:
+            drawn = self.xp.empty((len(generators), *shape), device=self.device)
+            for image, generator in zip(drawn, generators, strict=True):
+                image.normal_(generator=generator)
+            return drawn
+
+        return draw
 
     @contextmanager
     def helpers(self, count: int) -> Iterator[Executor]:

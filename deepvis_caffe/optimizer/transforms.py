@@ -331,6 +331,8 @@ class random_resized_crop(_Affine):
 class noise(Transform):
     """Add gaussian noise to each value.
 
+    The numbers of a seed are the same in any batch, but on a GPU not those of a CPU.
+
     Parameters
     ----------
     gray_levels
@@ -344,14 +346,11 @@ class noise(Transform):
 
     def bind(self, info: BatchInfo) -> Shown:
         """The transform for a batch."""
-        generators = [
-            np.random.default_rng([NOISE_STREAM, seed, info.repeats]) for seed in info.seeds
-        ]
-        size = np.float32(self.gray_levels * info.pixel_scale)
+        draw = info.ops.normals([(NOISE_STREAM, seed, info.repeats) for seed in info.seeds])
+        size = float(self.gray_levels * info.pixel_scale)
 
         def show(x: Any, t: int) -> tuple[Any, Adjoint]:
-            drawn = [one.standard_normal(x.shape[1:], np.float32) for one in generators]
-            return x + info.ops.asarray(size * np.stack(drawn)), _identity
+            return x + size * draw(tuple(x.shape[1:])), _identity
 
         return show
 

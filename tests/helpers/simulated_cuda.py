@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock
 
 import numpy as np
@@ -172,6 +172,25 @@ class DeviceTensor(torch.Tensor):
         return SimulatedCuda().run(func, args, kwargs or {})
 
 
+class _GeneratorType(type):
+    real = torch.Generator
+    of_device: ClassVar[dict[int, torch.Generator]] = {}
+
+    def __instancecheck__(cls, one: Any) -> bool:
+        return isinstance(one, cls.real)
+
+
+class _Generator(metaclass=_GeneratorType):
+    """Stands in for `torch.Generator`, which asks CUDA for one of its own."""
+
+    def __new__(cls, device: Any = "cpu") -> torch.Generator:  # type: ignore[misc]
+        if not _is_ours(device):
+            return _GeneratorType.real(device)
+        made = _GeneratorType.real("cpu")
+        _GeneratorType.of_device[made._cdata] = made
+        return made
+
+
 def _restored(host: Tensor, is_parameter: bool) -> Tensor:
     made = DeviceTensor(host)
     return torch.nn.Parameter(made, requires_grad=False) if is_parameter else made
@@ -225,6 +244,9 @@ class SimulatedCuda(TorchDispatchMode):
         host_args, host_kwargs = tree_map(_host, args), tree_map(_host, kwargs)
         if _is_ours(host_kwargs.get("device")):
             host_kwargs["device"] = "cpu"
+        generator = host_kwargs.get("generator")
+        if generator is not None and generator._cdata not in _GeneratorType.of_device:
+            raise RuntimeError("Expected a 'cuda' device type for generator but found 'cpu'")
         if host_kwargs.pop("pin_memory", False):
             raise RuntimeError("only CPU memory can be pinned")
         compute = func if self.graph is None else partial(self.graph.run, func)
@@ -448,6 +470,8 @@ def simulated_cuda() -> Iterator[SimulatedCuda]:
         stack.enter_context(mock.patch.object(Tensor, "pin_memory", _pinned))
         stack.enter_context(mock.patch.object(Tensor, "to", _to(Tensor.to)))
         stack.enter_context(mock.patch.object(torch, "empty", _empty(torch.empty)))
+        stack.enter_context(mock.patch.object(torch, "Generator", _Generator))
+        stack.callback(_GeneratorType.of_device.clear)
         run = threading.Thread.run
 
         def run_within(thread: threading.Thread) -> None:

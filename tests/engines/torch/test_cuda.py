@@ -11,6 +11,7 @@ import torch
 from helpers.device_waits import device_waits
 from helpers.engine_nets import conv, layer, load_text, net_text, noise, relative_error, relu
 from helpers.torch_layers import built
+from scipy.stats import kstest
 
 import deepvis_caffe as dv
 from deepvis_caffe.dataset.image_files import read_folder
@@ -271,6 +272,27 @@ def test_a_scan_waits_once_for_each_batch(smooth: list[Any], folder: Path) -> No
     with device_waits() as caught:
         scan_images(smooth[0], read_folder(folder), params, batch_size=3)
     assert len(caught) == 3, caught
+
+
+def test_normal_numbers_of_an_image_are_drawn_on_the_device_and_the_same_in_any_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ops, shape = TorchOps("cuda"), (3, 50, 40)
+    draw, alone, again = (
+        ops.normals(seeds) for seeds in ([(4, 0), (4, 1), (4, 2**40)], [(4, 1)], [(4, 1)])
+    )
+    with monkeypatch.context() as patch, device_waits() as caught:
+        patch.setattr(TorchOps, "asarray", None)
+        first, second = draw(shape), draw(shape)
+        found = alone(shape), alone(shape)
+    assert not caught
+    numbers = np.stack([ops.numpy(first), ops.numpy(second)], axis=1)
+    np.testing.assert_array_equal(ops.numpy(found[0])[0], numbers[1, 0])
+    np.testing.assert_array_equal(ops.numpy(found[1])[0], numbers[1, 1])
+    np.testing.assert_array_equal(ops.numpy(again(shape))[0], numbers[1, 0])
+    rows = numbers.reshape(6, -1)
+    assert all(kstest(row, "norm").pvalue > 1e-4 for row in rows)
+    np.testing.assert_allclose(np.corrcoef(rows), np.eye(6), atol=0.06)  # five standard errors
 
 
 @pytest.mark.parametrize("q", [0.0, 20.0, 50.0, 99.9, np.array([5.0, 50.0, 100.0])])
