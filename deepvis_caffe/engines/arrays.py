@@ -25,7 +25,6 @@ from deepvis_caffe.engines.warps import Affines, Back, Warps, numpy_warps, torch
 from deepvis_caffe.errors import UnknownNameError
 from deepvis_caffe.memory import free_memory
 
-
 Normals = Callable[[tuple[int, ...]], Any]
 
 
