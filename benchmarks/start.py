@@ -59,7 +59,9 @@ SCREEN = (1400, 1000)
 STEP = 8  # every eighth row and column of the screen is compared
 LOOK = 0.01  # seconds between two polls
 LONGEST = 120.0  # seconds that a command may take
-ALIKE = 3.0  # mean difference, in gray levels, up to which pictures are the same despite JPEG
+# Mean difference, in gray levels, up to which pictures are the same despite JPEG, which changes the
+# sharp edges of bilinearly shrunk maps most.
+ALIKE = 3.0
 PHOTOGRAPH = 20.0  # gray levels of variation that tell a photograph from an empty pane
 SOURCE = "astronaut"
 RATIO_TO = "import torch"

@@ -7,11 +7,15 @@ third of the time, and leaves the lock to the other lanes of a scan.
 from __future__ import annotations
 
 import functools
+import importlib.util
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
 
 # Sums are accumulated in float32 over this many positions, and in float64 from there on.
 PART = 128
@@ -31,25 +35,35 @@ Sweep = Callable[
 
 @functools.cache
 def compiled_sweep() -> Sweep | None:
-    """`sweep` in machine code, or None without Numba.
+    """`sweep` in machine code, or None where Numba is missing or does not work.
 
     Loading it takes 0.3 s. The first call on a machine compiles it, which takes another second;
     Numba keeps the result on disk if it finds a folder that it can write to.
     """
-    try:
-        import numba
-    except ImportError:  # it also raises this beside a NumPy that it does not know
+    if not importlib.util.find_spec("numba"):
         return None
+    try:
+        compiled = _compiled()
+    except Exception as error:  # of many kinds: a Numba for another NumPy, a part that is missing
+        log.warning("layers are read by NumPy, because Numba does not work: %s", error)
+        return None
+    return None if compiled is sweep else compiled  # NUMBA_DISABLE_JIT compiles nothing
+
+
+def _compiled() -> Sweep:
+    import numba
+
     pixels = numba.types.Array(numba.float32, 3, "C", readonly=True)
     high, sums, counts = numba.float32[:, ::1], numba.float64[:, :, :], numba.int64[:, ::1]
     parameters = numba.void(pixels, high, counts, sums, counts)
     # "contract" allows fused multiply-adds. Nothing is reordered, and NaNs stay NaNs.
     options: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
+    compiled: Sweep
     try:
-        compiled: Sweep = numba.njit(parameters, cache=True, **options)(sweep)
-    except (OSError, RuntimeError):  # there is no such folder, or the disk is full
+        compiled = numba.njit(parameters, cache=True, **options)(sweep)
+    except Exception:  # of many kinds: no folder to keep it in, a damaged file there, a full disk
         compiled = numba.njit(parameters, **options)(sweep)
-    return None if compiled is sweep else compiled  # NUMBA_DISABLE_JIT compiles nothing
+    return compiled
 
 
 def sweep(
@@ -65,18 +79,18 @@ def sweep(
     ----------
     high, position, nonzeros
         (N, C), written: the maximum, its first position, and the number of values that are not 0.
-        NaNs are no maximum.
+        NaNs are no maximum; of a map without a maximum, the position means nothing.
     sums
         (2, N, C), written: the sums of the values and of their squares.
     """
     images, positions, units = pixels.shape
     total, power = np.empty((2, units), np.float32)
-    count, fours = np.empty((2, units), np.int32)
+    count, near = np.empty((2, units), np.int32)
     one, none = np.int32(1), np.int32(0)
     for image in range(images):
         highest = high[image]
         highest[:] = -np.inf
-        fours[:] = 0
+        near[:] = 0
         sums[0, image, :] = 0
         sums[1, image, :] = 0
         nonzeros[image, :] = 0
@@ -97,7 +111,7 @@ def sweep(
                     best = other if other > best else best
                     if best > highest[unit]:
                         highest[unit] = best
-                        fours[unit] = place
+                        near[unit] = place
                     total[unit] += (p + q) + (r + s)
                     power[unit] += (p * p + q * q) + (r * r + s * s)
                     count[unit] += (
@@ -112,7 +126,7 @@ def sweep(
                     p = row[unit]
                     if p > highest[unit]:
                         highest[unit] = p
-                        fours[unit] = place
+                        near[unit] = place
                     total[unit] += p
                     power[unit] += p * p
                     count[unit] += one if p != 0 else none
@@ -120,9 +134,9 @@ def sweep(
                 sums[0, image, unit] += total[unit]
                 sums[1, image, unit] += power[unit]
                 nonzeros[image, unit] += count[unit]
-        # Until here, `fours` holds the first of the four positions among which the maximum is.
+        # `near` is the position of the maximum, or the first of the four among which it is.
         for unit in range(units):
-            place = fours[unit]
+            place = near[unit]
             while pixels[image, place, unit] != highest[unit] and place < positions - 1:
                 place += 1
             position[image, unit] = place

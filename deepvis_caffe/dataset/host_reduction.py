@@ -26,6 +26,7 @@ ROW = 1024  # values
 # The variance is computed as mean(x^2) - mean(x)^2, which saves a pass over the data, unless
 # mean(x)^2 exceeds this many times the variance: then cancellation would lose too much.
 FAR = 32.0
+WIDE = 16  # units from which the compiled sweep, whose inner loop goes over them, is faster
 MOST_COUNTED = 255  # rows at a time, so that a byte holds their number of nonzeros
 
 Result = TypeVar("Result")
@@ -122,7 +123,10 @@ def _reduce_pixels(
     sweep: Sweep | None,
 ) -> Found:
     """Reduce (N, P, C)."""
-    swept = _swept(pixels, sweep, helpers) if sweep else _swept_in_turn(pixels, threshold, helpers)
+    if sweep and pixels.shape[2] >= WIDE:
+        swept = _swept(pixels, sweep, helpers)
+    else:
+        swept = _swept_in_turn(pixels, threshold, helpers)
     high, position, (total, power), nonzeros = swept
     mean, squares, far = _about_the_mean(total, power, pixels.shape[1])
     if far.any():

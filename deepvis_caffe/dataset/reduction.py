@@ -140,7 +140,8 @@ def reduce_value(
     helpers
         A thread pool to share the work; see `ArrayOps.helpers`.
     sweep
-        See `compiled_sweep`; used for values on the host in channels-last format.
+        See `compiled_sweep`; used for values on the host in channels-last format. Without it,
+        NumPy reads them.
     """
     shape = tuple(value.shape)
     count = prod(shape[2:])

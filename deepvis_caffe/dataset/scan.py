@@ -54,7 +54,8 @@ Read = Callable[[NDArray[np.float32], Executor | None, int], dict[str, Reduction
 # The approximate working set of a batch, in multiples of the net's largest value: a layer's bottom
 # and top, the reduction's temporaries, and memory not yet returned to the system.
 LIVE_VALUES = 6
-# Number of images from which loading the compiled sweep, which takes 0.3 s, pays off.
+# Number of images from which loading the compiled sweep, which takes 0.3 s, pays off. It is that of
+# the source, not of `indices`: all parts of a scan round alike.
 COMPILED_FROM = 1000
 # Minimum number of images added to a scan at a time: adding one takes as long as adding many.
 ADDED_TOGETHER = 32
@@ -432,7 +433,8 @@ def scan_images(
     done = 0
     together = 1 if params.correlation else ADDED_TOGETHER
 
-    sweep = compiled_sweep() if net.ops.on_host and len(source) >= COMPILED_FROM else None
+    by_pixels = net.engine == "torch" and net.ops.on_host  # Caffe's values are maps
+    sweep = compiled_sweep() if by_pixels and len(source) >= COMPILED_FROM else None
 
     def read(x: Floats, helpers: Executor | None, most: int) -> dict[str, Reduction]:
         return read_layers(net, x, params, most, layers, helpers, sweep)

@@ -116,7 +116,7 @@ class ArrayOps(abc.ABC):
         """Standard normal numbers for each image, from a generator of its own on the device.
 
         Images therefore get the same numbers in any batch. On the host these are numpy's; on a GPU
-        they are others.
+        they are torch's, which may differ between kinds of GPUs.
 
         Parameters
         ----------
@@ -303,7 +303,9 @@ class TorchOps(ArrayOps):
             generators.append(generator.manual_seed(int(number >> 1)))  # at most 2^63 - 1
 
         def draw(shape: tuple[int, ...]) -> Any:
-            drawn = self.xp.empty((len(generators), *shape), device=self.device)
+            drawn = self.xp.empty(
+                (len(generators), *shape), dtype=self.xp.float32, device=self.device
+            )
             for image, generator in zip(drawn, generators, strict=True):
                 image.normal_(generator=generator)
             return drawn

@@ -43,7 +43,7 @@ SMALLEST, LARGEST = 64, 512
 PARTS = 16  # shards of a small dataset, so that several processes can share it
 ENOUGH = 2048  # images for which it pays to start processes
 ROUNDS = 4  # shards for each of them, so that they end at about the same time
-PROCESS = 2**29  # bytes of memory of a process without its net
+PROCESS = 5 * 2**27  # bytes of memory of a process without its net; Numba takes a fifth
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import nullcontext
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,7 +20,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from deepvis_caffe.dataset import host_reduction
-from deepvis_caffe.dataset.compiled_sweep import compiled_sweep
+from deepvis_caffe.dataset.compiled_sweep import Sweep, compiled_sweep
 from deepvis_caffe.dataset.reduction import Reduction, on_host, reduce_value
 from deepvis_caffe.engines.arrays import NumpyOps, ops_for
 
@@ -52,6 +59,7 @@ def reduced(
     values: NDArray[Any],
     images: int | None = None,
     threshold: NDArray[np.float32] | None = None,
+    helpers: Executor | None = None,
 ) -> Reduction:
     """The reduction of values in that layout."""
     sweep = None
@@ -62,7 +70,7 @@ def reduced(
     images = len(values) if images is None else images
     with cuda_device() if how == "cuda" else nullcontext():
         ops, value = laid_out(how, values)
-        found = reduce_value(ops, value, images, threshold, sweep=sweep)
+        found = reduce_value(ops, value, images, threshold, helpers=helpers, sweep=sweep)
         return on_host(ops, {"layer": found})["layer"]
 
 
@@ -120,6 +128,7 @@ def test_first_of_equal_positions_and_zeros_are_numpys(seed, shape, block, row, 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(host_reduction, "BLOCK", block)
         patch.setattr(host_reduction, "ROW", row)
+        patch.setattr(host_reduction, "WIDE", 1)
         found = reduced(how, values, images, threshold)
     flat = values.reshape(*shape[:2], -1)[:images]
     above = flat.max(axis=2) > threshold
@@ -135,12 +144,14 @@ def test_first_of_equal_positions_and_zeros_are_numpys(seed, shape, block, row, 
 
 
 @pytest.mark.parametrize("how", ON_HOST)
+@pytest.mark.parametrize("shared", [False, True])
 def test_an_image_has_the_same_bits_alone_and_beside_others(
-    how: str, monkeypatch: pytest.MonkeyPatch
+    how: str, shared: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = np.maximum(np.random.default_rng(1).normal(0.3, 1, (5, 24, 26, 31)), 0)
     monkeypatch.setattr(host_reduction, "BLOCK", values[:2].size)
-    whole = reduced(how, values)
+    with ThreadPoolExecutor(2) if shared else nullcontext() as helpers:
+        whole = reduced(how, values, helpers=helpers)
     for place, value in enumerate(values):
         alone = reduced(how, value[None])
         for name in ("high", "position", "mean", "squares", "zeros"):
@@ -157,7 +168,20 @@ def test_sums_over_a_large_map_lose_few_digits(how: str) -> None:
     np.testing.assert_allclose(found.squares, flat.shape[2] * flat.var(axis=2), rtol=2e-5)
 
 
-def test_the_compiled_sweep_is_used_where_nothing_can_be_kept_on_disk(
+def swept(sweep: Sweep, pixels: NDArray[np.float32]) -> tuple[list[Any], ...]:
+    """What a sweep finds in (N, P, C): maxima, positions, sums and numbers of nonzeros."""
+    shape = len(pixels), pixels.shape[2]
+    high, sums = np.empty(shape, np.float32), np.empty((2, *shape))
+    position, nonzeros = np.empty((2, *shape), np.int64)
+    sweep(pixels, high, position, sums, nonzeros)
+    return high.tolist(), position.tolist(), sums.tolist(), nonzeros.tolist()
+
+
+PIXELS = np.array([[[1, 5], [4, 0], [2, 5], [0, 3], [4, 1]]], np.float32)  # 5 of 2 units
+IN_PIXELS = [[4, 5]], [[1, 0]], [[[11, 14]], [[37, 60]]], [[4, 4]]
+
+
+def test_the_compiled_sweep_works_where_nothing_can_be_kept_on_disk(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     numba = pytest.importorskip("numba")
@@ -170,11 +194,53 @@ def test_the_compiled_sweep_is_used_where_nothing_can_be_kept_on_disk(
 
     monkeypatch.setattr(numba, "njit", no_folder)
     sweep = compiled_sweep.__wrapped__()
-    values = np.array([[[1.0, 5], [4, 0], [2, 5], [0, 3], [4, 1]]], np.float32)  # 5 pixels, 2 units
-    high, sums = np.empty((1, 2), np.float32), np.empty((2, 1, 2))
-    position, nonzeros = np.empty((2, 1, 2), np.int64)
-    sweep(values, high, position, sums, nonzeros)
-    assert high.tolist() == [[4, 5]]
-    assert position.tolist() == [[1, 0]]
-    assert sums.tolist() == [[[11, 14]], [[37, 60]]]
-    assert nonzeros.tolist() == [[4, 4]]
+    assert sweep is not None
+    assert swept(sweep, PIXELS) == IN_PIXELS
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("ending", [".nbi", ".nbc"])
+def test_a_damaged_file_that_numba_kept_is_no_obstacle(tmp_path: Path, ending: str) -> None:
+    pytest.importorskip("numba")
+    code = (
+        "from deepvis_caffe.dataset.compiled_sweep import compiled_sweep, sweep\n"
+        "assert compiled_sweep() not in (None, sweep)\n"
+    )
+    for _ in range(2):
+        env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+        ran = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr
+        (kept,) = tmp_path.rglob(f"*{ending}")
+        kept.write_bytes(kept.read_bytes()[:30])
+
+
+def test_nans_are_no_maximum_and_stay_in_the_sums() -> None:
+    pytest.importorskip("numba")
+    sweep = compiled_sweep()
+    assert sweep is not None
+    for place in range(6):
+        pixels = np.arange(6 * 16, dtype=np.float32).reshape(1, 6, 16)
+        pixels[0, place, 3] = np.nan
+        _, _, sums, _ = swept(sweep, pixels)
+        broken = np.isnan(sums)
+        assert broken[:, 0, 3].all()
+        assert not np.delete(broken, 3, axis=2).any()
+
+
+def test_without_a_numba_that_works_there_is_no_compiled_sweep(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "numba", None)
+    assert compiled_sweep.__wrapped__() is None
+    assert not caplog.records
+    broken = ModuleType("numba")  # that lacks everything
+    broken.__spec__ = ModuleSpec("numba", None)
+    monkeypatch.setitem(sys.modules, "numba", broken)
+    assert compiled_sweep.__wrapped__() is None
+    assert "Numba does not work" in caplog.text
+
+
+def test_numba_that_compiles_nothing_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    numba = pytest.importorskip("numba")
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
+    assert compiled_sweep.__wrapped__() is None

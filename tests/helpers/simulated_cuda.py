@@ -223,6 +223,9 @@ class SimulatedCuda(TorchDispatchMode):
         kwargs = kwargs or {}
         if _is_ours(kwargs.get("device")) or _on_device(_tensors((args, kwargs))):
             return self.run(func, args, kwargs)
+        generator = kwargs.get("generator")
+        if generator is not None and generator._cdata in _GeneratorType.of_device:
+            raise RuntimeError("Expected a 'cpu' device type for generator but found 'cuda'")
         return func(*args, **kwargs)
 
     def run(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:

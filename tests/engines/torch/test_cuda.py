@@ -295,6 +295,15 @@ def test_normal_numbers_of_an_image_are_drawn_on_the_device_and_the_same_in_any_
     np.testing.assert_allclose(np.corrcoef(rows), np.eye(6), atol=0.06)  # five standard errors
 
 
+def test_normal_numbers_are_float32_whatever_torchs_default_is() -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        drawn = TorchOps("cuda").normals([(4, 0)])((2, 3))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert drawn.dtype == torch.float32
+
+
 @pytest.mark.parametrize("q", [0.0, 20.0, 50.0, 99.9, np.array([5.0, 50.0, 100.0])])
 def test_percentiles_on_the_device_are_numpys(q: Any) -> None:
     ops, rows = TorchOps("cuda"), noise(3, 5000)
