@@ -166,9 +166,8 @@ def filtered(ops: ArrayOps, images: Any, gain: Any) -> Any:
     """`images` (N, C, H, W), padded with zeros, with each frequency multiplied by its `gain`."""
     height, width = images.shape[2:]
     rows, columns = gain.shape[0], padded(height, width)[1]
-    fft = ops.xp.fft
-    changed = fft.irfft2(fft.rfft2(images, (rows, columns)) * gain, (rows, columns))
-    return ops.xp.asarray(changed[..., :height, :width], dtype=ops.xp.float32)
+    spectra = ops.xp.fft.rfft2(images, (rows, columns))
+    return ops.irfft2(spectra * gain, (rows, columns))[..., :height, :width]
 
 
 def color_mix(swap: Sequence[int], part: float) -> NDArray[np.float64]:
@@ -294,9 +293,7 @@ class _Maco(BoundParameterization):
         return self._ops.xp.where(size > 0, found / size, 1.0)
 
     def _images(self, coefficients: Any) -> Any:
-        xp = self._ops.xp
-        channels = xp.asarray(xp.fft.irfft2(coefficients, self._size), dtype=xp.float32)
-        return mixed(self._together, channels)
+        return mixed(self._together, self._ops.irfft2(coefficients, self._size))
 
 
 def color_matrix(preprocessor: Preprocessor) -> NDArray[np.float64]:

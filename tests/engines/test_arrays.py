@@ -27,6 +27,34 @@ def test_each_helper_keeps_to_one_core_and_the_others_to_theirs() -> None:
         torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize("size", [(5, 7), (12, 16), (9, 64), (33, 65), (40, 60)])
+def test_images_of_spectra_are_numpys(ops: ArrayOps, size: tuple[int, int]) -> None:
+    x = np.random.default_rng(0).normal(0, 1, (2, 3, *size)).astype(np.float32)
+    spectra = ops.xp.fft.rfft2(ops.asarray(x)) * ops.asarray(np.float32(3))
+    found = ops.irfft2(spectra, size)
+    assert found.dtype == ops.xp.float32
+    np.testing.assert_allclose(ops.numpy(found), 3 * x, rtol=1e-5, atol=1e-5)
+    turned = ops.numpy(ops.irfft2(ops.xp.conj(spectra), size))  # torch conjugates lazily
+    np.testing.assert_allclose(turned, 3 * np.roll(x[..., ::-1, ::-1], 1, (2, 3)), atol=1e-5)
+
+
+@pytest.mark.parametrize("width", [3, 8, 12, 15, 16, 20, 32, 48, 64, 65, 80, 96, 128, 227, 240])
+def test_images_of_spectra_do_not_depend_on_the_number_of_threads(width: int) -> None:
+    ops, before = TorchOps(), torch.get_num_threads()
+    spectra = torch.fft.rfft2(
+        torch.from_numpy(np.random.default_rng(1).normal(0, 1, (3, 24, width)))
+    )
+    spectra, found = spectra.to(torch.complex64), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(ops.irfft2(spectra, (24, width)).numpy())
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+
+
 def test_a_thread_computes_on_as_many_threads_as_it_is_told() -> None:
     def told() -> tuple[int, int, int]:
         with ops.on_threads(2):

@@ -172,7 +172,7 @@ def test_many_images_are_scanned_in_a_process_per_core_with_the_same_bits(
     assert most == 3
 
 
-EACH = 2**29 + 2 * 84 * 2**20 + 6 * 4 * 16 * 3 * 64 * 64  # bytes of a process
+EACH = 5 * 2**27 + 2 * 84 * 2**20 + 6 * 4 * 16 * 3 * 64 * 64  # bytes of a process
 
 
 @pytest.mark.parametrize(
