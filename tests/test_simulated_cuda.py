@@ -66,6 +66,15 @@ def test_onednns_operators_do_not_run_there() -> None:
         reorder(ones(2, 2, 3, 3), dilation=[1, 1], groups=1)
 
 
+@pytest.mark.parametrize(("tensors", "generators"), [("cpu", "cuda"), ("cuda", "cpu")])
+def test_a_tensor_is_filled_by_a_generator_of_its_own_device(tensors: str, generators: str) -> None:
+    drawn = torch.zeros(3, device=tensors)
+    with pytest.raises(RuntimeError, match="generator"):
+        drawn.normal_(generator=torch.Generator(generators))
+    drawn.normal_(generator=torch.Generator(tensors))
+    assert all(read(drawn))
+
+
 def test_gradients_and_conjugates_are_the_hosts() -> None:
     on_host = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
     found = []

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 # Sums are accumulated in float32 over this many positions, and in float64 from there on.
 PART = 128
 
-# Of `sweep`'s parameters.
+# The signature of `sweep`.
 Sweep = Callable[
     [
         NDArray[np.float32],
@@ -44,7 +44,7 @@ def compiled_sweep() -> Sweep | None:
         return None
     try:
         compiled = _compiled()
-    except Exception as error:  # of many kinds: a Numba for another NumPy, a part that is missing
+    except Exception as error:  # anything: Numba may not fit this NumPy, or be incomplete
         log.warning("layers are read by NumPy, because Numba does not work: %s", error)
         return None
     return None if compiled is sweep else compiled  # NUMBA_DISABLE_JIT compiles nothing
@@ -61,7 +61,7 @@ def _compiled() -> Sweep:
     compiled: Sweep
     try:
         compiled = numba.njit(parameters, cache=True, **options)(sweep)
-    except Exception:  # of many kinds: no folder to keep it in, a damaged file there, a full disk
+    except Exception:  # anything: no writable folder, a damaged file in it, a full disk
         compiled = numba.njit(parameters, **options)(sweep)
     return compiled
 

@@ -36,19 +36,17 @@ Found = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[np.int64], NDArr
 
 def reduce_on_host(
     ops: ArrayOps,
-    value: Any,
-    images: int,
+    flat: Any,
     threshold: NDArray[np.float32] | None = None,
     helpers: Executor | None = None,
     sweep: Sweep | None = None,
 ) -> Found:
-    """Reduce a layer's value that is on the host; see `reduce_value` for the parameters."""
+    """Reduce the engine's own (N, C, P) on the host; see `reduce_value` for the parameters."""
+    pixels = ops.numbers(flat).transpose(0, 2, 1)
     with _quiet():
-        pixels = _as_pixels(ops, value)
-        if pixels is not None:
-            return _reduce_pixels(pixels[:images], threshold, helpers, sweep)
-        maps = value.reshape((*value.shape[:2], prod(value.shape[2:])))[:images]
-        return _reduce_maps(ops, maps, threshold, helpers)
+        if pixels.flags.c_contiguous:
+            return _reduce_pixels(pixels, threshold, helpers, sweep)
+        return _reduce_maps(ops, flat, threshold, helpers)
 
 
 def _reduce_maps(
@@ -105,15 +103,6 @@ def _rows(ops: ArrayOps, flat: Any, wanted: NDArray[np.bool_]) -> Any:
     """The maps of (N, C, P) that are `wanted` (N, C), as (M, P)."""
     image, unit = (ops.asarray(index, np.int64) for index in np.nonzero(wanted))
     return flat[image, unit]
-
-
-def _as_pixels(ops: ArrayOps, value: Any) -> NDArray[np.float32] | None:
-    """A view (N, P, C) of a value on the host in channels-last format; otherwise None."""
-    array = ops.numbers(value)
-    pixels = array.transpose(0, *range(2, array.ndim), 1)
-    if not pixels.flags.c_contiguous:
-        return None
-    return pixels.reshape(len(pixels), prod(pixels.shape[1:-1]), pixels.shape[-1])
 
 
 def _reduce_pixels(

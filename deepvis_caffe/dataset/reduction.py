@@ -148,9 +148,7 @@ def reduce_value(
     flat = value.reshape((*shape[:2], count))[:images]
     if not ops.on_host:
         return DeviceReduction(count, _reduce_on_device(ops, flat, correlation))
-    high, mean, squares, nonzeros, position = reduce_on_host(
-        ops, value, images, threshold, helpers, sweep
-    )
+    high, mean, squares, nonzeros, position = reduce_on_host(ops, flat, threshold, helpers, sweep)
     products = None
     if correlation:
         origin = mean.mean(axis=0)

@@ -331,8 +331,8 @@ class random_resized_crop(_Affine):
 class noise(Transform):
     """Add gaussian noise to each value.
 
-    The numbers of a seed are the same in any batch. On a GPU they are others than on a CPU, and may
-    differ between kinds of GPUs and versions of PyTorch.
+    The numbers of a seed are the same in any batch. On a GPU they differ from those of a CPU, and
+    may differ between kinds of GPUs and versions of PyTorch.
 
     Parameters
     ----------

@@ -221,12 +221,11 @@ class SimulatedCuda(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if _is_ours(kwargs.get("device")) or _on_device(_tensors((args, kwargs))):
-            return self.run(func, args, kwargs)
+        ours = _is_ours(kwargs.get("device")) or bool(_on_device(_tensors((args, kwargs))))
         generator = kwargs.get("generator")
-        if generator is not None and generator._cdata in _GeneratorType.of_device:
-            raise RuntimeError("Expected a 'cpu' device type for generator but found 'cuda'")
-        return func(*args, **kwargs)
+        if generator is not None and (generator._cdata in _GeneratorType.of_device) != ours:
+            raise RuntimeError("the generator and the tensor are of different devices")
+        return self.run(func, args, kwargs) if ours else func(*args, **kwargs)
 
     def run(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Run an operator that reads, writes or makes tensors of the device."""
@@ -247,9 +246,6 @@ class SimulatedCuda(TorchDispatchMode):
         host_args, host_kwargs = tree_map(_host, args), tree_map(_host, kwargs)
         if _is_ours(host_kwargs.get("device")):
             host_kwargs["device"] = "cpu"
-        generator = host_kwargs.get("generator")
-        if generator is not None and generator._cdata not in _GeneratorType.of_device:
-            raise RuntimeError("Expected a 'cuda' device type for generator but found 'cpu'")
         if host_kwargs.pop("pin_memory", False):
             raise RuntimeError("only CPU memory can be pinned")
         compute = func if self.graph is None else partial(self.graph.run, func)
